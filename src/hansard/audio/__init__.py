@@ -1,0 +1,1 @@
+"""From any media file to speech in windows: probe, decode, levels, vad, windows."""

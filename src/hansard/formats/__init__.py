@@ -1,0 +1,1 @@
+"""A transcript as a file that people and programs read."""

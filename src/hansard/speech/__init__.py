@@ -1,0 +1,1 @@
+"""From windows to a transcript: engines, the catalogue that lends them, joining."""

@@ -1,0 +1,1 @@
+"""What is kept: tables, files, and the few questions asked of them."""
