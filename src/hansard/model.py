@@ -218,6 +218,9 @@ class Options(Value, frozen=True):
     """Judge answers and decode doubtful windows again. Off only to compare equal work."""
     max_tokens: int | None = None
     """Most tokens a window may give; ``None`` is the engine's own limit."""
+    window_seconds: float = MAX_WINDOW_SECONDS
+    """Longest window: what the engine takes best. It decides where audio is cut, so it belongs
+    to what makes two jobs the same work."""
 
 
 JobState = Literal["queued", "running", "retrying", "completed", "failed", "cancelled"]
@@ -233,6 +236,17 @@ class Failure(Value, frozen=True):
     code: str
     message: str
     hint: str | None = None
+
+
+class Prepared(Value, frozen=True):
+    """What preparing a recording found out: length, channels, levels. Kept with the job."""
+
+    samples: int
+    channels: int
+    levels: Levels
+    enhanced: bool = False
+    speech: int = 0
+    """Samples of detected speech, pads included, summed over channels."""
 
 
 class Job(Value, frozen=True):
@@ -252,11 +266,18 @@ class Job(Value, frozen=True):
     language: str | None = None
     """The language in use: asked for, or detected from the first window."""
     failure: Failure | None = None
-    transcript: str | None = None
+    prepared: Prepared | None = None
+    identity: str = ""
+    """SHA-256 over what makes it the same work: kind, recording, options."""
+    pcm: str = ""
+    """Key of the prepared audio in the file store."""
 
 
 class Transcript(Value, frozen=True):
-    """A whole transcript: what ``hansard.transcribe`` returns and what the JSON format holds."""
+    """A whole transcript: what ``hansard.transcribe`` returns and what the JSON format holds.
+
+    ``id`` names the work (recording and options), not the run: the same work has the same id.
+    """
 
     id: str
     recording: str
@@ -265,7 +286,9 @@ class Transcript(Value, frozen=True):
     seconds: float
     engine: str
     model: str
-    created: float
+    created: float | None = None
+    """Seconds since the epoch, where it is known. The main flow leaves it out: the same work
+    gives the same bytes, whenever and however often it was interrupted."""
     task: Task = "transcribe"
     language: str | None = None
     segments: tuple[Segment, ...] = ()

@@ -62,8 +62,7 @@ class _Histogram:
     def add(self, seconds: float) -> None:
         self.count += 1
         self.total += seconds
-        if seconds > self.longest:
-            self.longest = seconds
+        self.longest = max(self.longest, seconds)
         index = int(math.log(seconds / _LOW) / _WIDTH) if seconds > _LOW else 0
         self.buckets[index] = self.buckets.get(index, 0) + 1
 

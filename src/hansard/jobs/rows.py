@@ -1,0 +1,89 @@
+"""Rows of the job tables as values, and the names and keys that rows are known by."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from hansard.model import Failure, Job, Options, Prepared, Step, Value, Window
+
+
+class Part(Value, frozen=True):
+    """A window in somebody's hands. ``hearing`` is 0 at first, 1 for a second look."""
+
+    id: int
+    job: Job
+    hearing: int
+    window: Window
+
+
+class Unit(Value, frozen=True):
+    """A claimed piece of work: a step of one job, or windows of jobs that share a batch."""
+
+    token: str
+    step: Step
+    job: Job
+    parts: tuple[Part, ...] = ()
+
+
+def job(row: sa.Row[Any]) -> Job:
+    """A row of ``jobs``."""
+    return Job(
+        id=row.id,
+        kind=row.kind,
+        state=row.state,
+        step=row.step,
+        priority=row.priority,
+        recording=row.recording,
+        options=msgspec.json.decode(row.options, type=Options),
+        created=row.created,
+        started=row.started,
+        finished=row.finished,
+        attempt=row.attempt,
+        language=row.language,
+        failure=row.failure and msgspec.json.decode(row.failure, type=Failure),
+        prepared=row.prepared and msgspec.json.decode(row.prepared, type=Prepared),
+        identity=row.identity,
+        pcm=row.pcm,
+    )
+
+
+def window(row: sa.Row[Any]) -> Window:
+    """The window of a row of ``windows``."""
+    return msgspec.json.decode(row.window, type=Window)
+
+
+def part(row: sa.Row[Any], of: Job) -> Part:
+    """A row of ``windows``."""
+    return Part(row.id, of, row._mapping["pass"], window(row))  # noqa: SLF001 its public name
+
+
+def batch_key(options: Options) -> str:
+    """Equal for jobs whose windows may be decoded in one call, once they share a language."""
+    apart = (options.engine, options.model, options.task, options.prompt, options.hotwords)
+    rest = (options.word_times, options.language_per_window, options.guards, options.max_tokens)
+    return digest(repr(apart), repr(rest))
+
+
+def digest(*texts: str) -> str:
+    """SHA-256 over texts, none of which can be mistaken for part of its neighbour."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def json(value: msgspec.Struct) -> str:
+    """A value as it is stored."""
+    return msgspec.json.encode(value).decode()
+
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's base 32: no letters that are taken for digits."""
+
+
+def new_id(now: float) -> str:
+    """A job's name, fourteen characters that sort by time: milliseconds, then chance."""
+    number = int(now * 1000) << 25 | secrets.randbits(25)
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(65, -5, -5))

@@ -1,0 +1,1 @@
+"""How a store of an earlier Hansard becomes one of this: Alembic's scripts."""

@@ -1,0 +1,16 @@
+"""Alembic's entry: runs the scripts on the connection that ``store.database`` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from hansard.store.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+    transaction_per_migration=False,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,30 @@
+"""Recordings: the rows beside the files."""
+
+from __future__ import annotations
+
+import msgspec
+import sqlalchemy as sa
+
+from hansard.model import Media, Recording
+from hansard.store.tables import recordings
+
+
+def add(connection: sa.Connection, recording: Recording) -> None:
+    """Insert a recording; one with the same bytes that is already there is left as it is."""
+    known = sa.select(recordings.c.id).where(recordings.c.id == recording.id)
+    if connection.scalar(known) is None:
+        connection.execute(
+            recordings.insert().values(
+                id=recording.id,
+                name=recording.name,
+                size=recording.media.size,
+                media=msgspec.json.encode(recording.media).decode(),
+                created=recording.created,
+            )
+        )
+
+
+def get(connection: sa.Connection, recording_id: str) -> Recording:
+    """The recording with this id, which is known to exist."""
+    row = connection.execute(sa.select(recordings).where(recordings.c.id == recording_id)).one()
+    return Recording(row.id, row.name, msgspec.json.decode(row.media, type=Media), row.created)

@@ -1,0 +1,86 @@
+"""Transcripts: a head and its segments, written together, read in bounded pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import msgspec
+import sqlalchemy as sa
+
+from hansard.model import Segment, Transcript
+from hansard.store.database import Database
+from hansard.store.tables import segments, transcripts
+
+_PIECE = 500
+"""Segments in memory at once: a ten-hour transcript has some ten thousand."""
+
+
+def save(
+    connection: sa.Connection,
+    job: str,
+    stream: Iterable[Segment],
+    head: Callable[[], Transcript],
+) -> None:
+    """Write a transcript in the caller's transaction, replacing an earlier one of the job.
+
+    ``stream`` is consumed in pieces; ``head`` is asked when it has run dry, because coverage is
+    only known then. The head's own segments are not looked at.
+    """
+    connection.execute(transcripts.delete().where(transcripts.c.job == job))
+    connection.execute(transcripts.insert().values(job=job, head="", segments=0))
+    position = 0
+    rest = iter(stream)
+    while piece := list(islice(rest, _PIECE)):
+        connection.execute(
+            segments.insert(),
+            [
+                {
+                    "job": job,
+                    "position": position + offset,
+                    "start": segment.start,
+                    "end": segment.end,
+                    "channel": segment.channel,
+                    "speaker": segment.speaker,
+                    "text": segment.text,
+                    "body": _json(segment),
+                }
+                for offset, segment in enumerate(piece)
+            ],
+        )
+        position += len(piece)
+    connection.execute(
+        transcripts.update()
+        .where(transcripts.c.job == job)
+        .values(head=_json(head()), segments=position)
+    )
+
+
+def head(database: Database, job: str) -> Transcript | None:
+    """A transcript without its segments; ``None`` where the job has none yet."""
+    with database.read() as connection:
+        found = connection.scalar(sa.select(transcripts.c.head).where(transcripts.c.job == job))
+    return None if found is None else msgspec.json.decode(found, type=Transcript)
+
+
+def stream(database: Database, job: str) -> Iterator[Segment]:
+    """The segments in order, never more than a piece of them in memory."""
+    decoder = msgspec.json.Decoder(Segment)
+    last = -1
+    while True:
+        with database.read() as connection:
+            rows = connection.execute(
+                sa.select(segments.c.position, segments.c.body)
+                .where(segments.c.job == job, segments.c.position > last)
+                .order_by(segments.c.position)
+                .limit(_PIECE)
+            ).all()
+        for row in rows:
+            yield decoder.decode(row.body)
+        if len(rows) < _PIECE:
+            return
+        last = rows[-1].position
+
+
+def _json(value: msgspec.Struct) -> str:
+    return msgspec.json.encode(value).decode()
