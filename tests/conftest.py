@@ -1,0 +1,51 @@
+"""What every test gets: a data directory of its own, and a last word on what was skipped."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# No test depends on the clock, and a shared machine is slow at times.
+settings.register_profile("hansard", deadline=None, print_blob=True)
+settings.load_profile("hansard")
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads the user's settings or touches the user's store, whatever it calls."""
+    for name in os.environ:
+        if name.startswith("HANSARD_") and name != "HANSARD_TEST_DATA":
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("HANSARD_DATA", str(tmp_path / "hansard-data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+
+
+@pytest.fixture(scope="session")
+def speech_data() -> Path:
+    """The directory of real recordings with references (``speech/``, ``meetings/``)."""
+    given = os.environ.get("HANSARD_TEST_DATA")
+    place = Path(given) if given else ROOT.parent / "shared" / "data"
+    if not (place / "speech" / "references.tsv").is_file():
+        pytest.skip("real recordings not found: set HANSARD_TEST_DATA to their directory")
+    return place
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say on one line each what was skipped and why, so that a green run hides nothing."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        where_and_why = report.longrepr
+        why = where_and_why[2] if isinstance(where_and_why, tuple) else str(where_and_why)
+        reasons[why.removeprefix("Skipped: ")] += 1
+    for why, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"skipped {count} test{'s' if count > 1 else ''}: {why}")
+    if not reasons:
+        terminalreporter.write_line("skipped no test")

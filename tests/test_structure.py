@@ -1,0 +1,263 @@
+"""The shape of the house: what the habits in CONTRIBUTING.md say, as far as a machine can tell."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "hansard"
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+LONGEST_FILE = 500
+LONGEST_FUNCTION = 60
+EXCUSED: dict[str, str] = {}
+"""``path`` or ``path::function`` → why it may be longer. A stale excuse fails."""
+
+BANNED = {"utils", "util", "helpers", "helper", "manager", "service", "base", "common", "misc"}
+"""Names that say nothing about what is in the box."""
+
+AT_HELP = {"annotated_doc", "msgspec", "shellingham", "typer", "typing_extensions"}
+"""All that ``hansard --help`` may import from outside: each costs a person time at each call."""
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """Qualified name and length in lines of every function, methods and inner ones included."""
+    for node in ast.iter_child_nodes(tree):
+        name = f"{prefix}{getattr(node, 'name', '')}"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            yield name, node.end_lineno - node.lineno + 1
+        named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        yield from functions(node, f"{name}." if named else prefix)
+
+
+def tracked() -> list[Path]:
+    """What belongs to the project, as git sees it, new files included."""
+    done = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip("not a git checkout: what belongs to the project is not known")
+    return [
+        ROOT / name for name in sorted(set(done.stdout.splitlines())) if (ROOT / name).is_file()
+    ]
+
+
+# ── rooms ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rooms_are_entered_only_from_above() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def outside_modules(statement: str, *arguments: str) -> set[str]:
+    """Top-level modules beyond the standard library that a fresh interpreter has afterwards."""
+    report = "\nfinally:\n import sys; print('\\n', *{m.partition('.')[0] for m in sys.modules})"
+    wanted, before = (
+        subprocess.run(
+            [sys.executable, "-c", f"try:\n {code}{report}", *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()[-1]
+        for code in (statement, "pass")
+    )
+    # What a bare interpreter has already, an environment's own hooks put there.
+    return set(wanted.split()) - set(before.split()) - sys.stdlib_module_names - {"hansard"}
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    assert outside_modules("import hansard") == set()
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("transcribe", "--help"), ("--version",)])
+def test_help_imports_only_what_it_shows(arguments: tuple[str, ...]) -> None:
+    found = outside_modules("import hansard.__main__ as m; m.main()", *arguments)
+    assert "typer" in found, "the probe did not run the command line"
+    assert found <= AT_HELP, f"heavy imports belong inside functions: {sorted(found - AT_HELP)}"
+
+
+# ── sizes and names ──────────────────────────────────────────────────────────────────────────
+
+
+def test_files_and_functions_stay_short() -> None:
+    too_long = {}
+    for path in MODULES:
+        text = path.read_text("utf-8")
+        lines = text.count("\n")
+        if lines > LONGEST_FILE:
+            too_long[relative(path)] = lines
+        for name, length in functions(ast.parse(text)):
+            if length > LONGEST_FUNCTION:
+                too_long[f"{relative(path)}::{name}"] = length
+    assert set(too_long) == set(EXCUSED), too_long
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_every_module_says_what_it_is(path: Path) -> None:
+    said = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+    assert said, "a module's first line says what is in it"
+    assert said.splitlines()[0].endswith((".", ":", "?")), "the first line is a whole sentence"
+
+
+def test_names_say_something() -> None:
+    empty = []
+    for path in MODULES:
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        words = set(itertools.chain.from_iterable(part.split("_") for part in parts))
+        if words & BANNED:
+            empty.append(relative(path))
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", node.name)}
+                if words & BANNED:
+                    empty.append(f"{relative(path)}::{node.name}")
+    assert not empty
+
+
+# Each pattern is written so that it does not find itself.
+NOT_OURS = {
+    "a home directory": r"/(?:[h]ome|[U]sers)/\w+|(?<![\w.$}])/[r]oot/",
+    "a directory of one machine": r"(?<![\w.$}])/[o]pt/\w|(?<![\w.$})])/[w]ork/\w",
+    "a package index": r"--(?:extra-)?[i]ndex-url[ =]|--[f]ind-links[ =]|/[s]imple/?[\s\"']|[f]ile:///\w",
+    "an address in a private network": r"(?<![\d.])(?:10\.\d+|192\.[1]68)\.\d+\.\d+(?![\d.])",
+}
+
+
+@pytest.mark.parametrize("what", NOT_OURS)
+def test_nothing_names_the_machine_it_was_written_on(what: str) -> None:
+    pattern = re.compile(NOT_OURS[what])
+    found = []
+    for path in tracked():
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            continue  # sound, not text
+        found += [f"{relative(path)}: {hit.group()}" for hit in pattern.finditer(text)]
+    assert not found
+
+
+# ── what is shipped ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("wheel")
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = place.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    from hansard import __version__
+
+    names = set(zipfile.ZipFile(wheel).namelist())
+    ours = {
+        path.relative_to(ROOT / "src").as_posix() for path in tracked() if SOURCE in path.parents
+    }
+    assert "hansard/py.typed" in ours
+    assert any("/migrations/versions/" in name for name in ours)
+    info = f"hansard-{__version__}.dist-info"
+    beside = {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt")}
+    assert names == ours | beside | {f"{info}/licenses/LICENSE"}
+
+
+def test_the_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    probe = "import hansard, hansard.__main__ as m; print(hansard.__file__); m.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", probe, "--version"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path))
+
+
+# ── lock files ───────────────────────────────────────────────────────────────────────────────
+
+PIN = re.compile(
+    r"^(?P<name>[\w.-]+)==(?P<version>\S+)(?P<marker> ; [^\\\n]+)? \\\n"
+    r"(?P<hashes>(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)"
+    r"(?P<via>(?:    #.*\n)+)",
+    re.MULTILINE,
+)
+
+
+def pins(lock: str) -> list[re.Match[str]]:
+    text = (ROOT / lock).read_text("utf-8")
+    found = list(PIN.finditer(text))
+    rest = PIN.sub("", text)
+    assert all(line.startswith("#") for line in rest.splitlines()), "a line that pins nothing"
+    return found
+
+
+def asked(groups: tuple[str, ...], *, runtime: bool) -> list[Requirement]:
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    lines = [line for group in groups for line in project["dependency-groups"][group]]
+    return [Requirement(line) for line in (project["project"]["dependencies"] * runtime) + lines]
+
+
+@pytest.mark.parametrize(
+    ("lock", "groups", "runtime"),
+    [("requirements.lock", ("build",), True), ("requirements-dev.lock", ("dev",), False)],
+)
+def test_lock_pins_what_is_asked_for(lock: str, groups: tuple[str, ...], *, runtime: bool) -> None:
+    found = pins(lock)
+    wanted = {canonicalize_name(need.name): need for need in asked(groups, runtime=runtime)}
+    named = {canonicalize_name(m["name"]) for m in found if "hansard (pyproject.toml" in m["via"]}
+    assert named == set(wanted), "pyproject.toml and the lock differ: make lock"
+    for pin in found:
+        need = wanted.get(canonicalize_name(pin["name"]))
+        if need:
+            assert need.specifier.contains(Version(pin["version"])), f"{need}: make lock"
+
+
+def test_locks_agree_with_each_other() -> None:
+    versions: dict[str, set[str]] = {}
+    for pin in pins("requirements.lock"):
+        versions.setdefault(pin["name"], set()).add(pin["version"])
+    for pin in pins("requirements-dev.lock"):
+        assert pin["version"] in versions.get(pin["name"], {pin["version"]})
