@@ -73,7 +73,7 @@ demo: $(VENV)/.hansard
 	@$(BIN)/python -m hansard.speech.accuracy samples/meeting.json demo-data/out/meeting.json
 
 bench: $(VENV)/.dev
-	@for script in $(filter-out bench/rig.py bench/random_whisper.py,$(wildcard bench/*.py)); do \
+	@for script in $$(grep -l __main__ bench/*.py); do \
 	  echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 docs: $(VENV)/.dev
