@@ -19,7 +19,6 @@ JOBS ?= auto
 UV_VERSION := 0.13.8
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
-SAMPLE := $(firstword $(wildcard samples/meeting.opus samples/meeting.ogg samples/meeting.flac))
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -67,10 +66,12 @@ check: $(VENV)/.dev
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST)
 
+# --again: a second demo hears the meeting again instead of reading the store.
 demo: $(VENV)/.hansard
-	@$(BIN)/hansard transcribe $(SAMPLE) --model sphinx --offline --data demo-data \
-	  --format txt --format json -o demo-data/out
-	@$(BIN)/python -m hansard.speech.accuracy samples/meeting.json demo-data/out/meeting.json
+	@$(BIN)/hansard transcribe samples/meeting.ogg --model sphinx --offline --again \
+	  --data demo-data --format json --format txt --output demo-data/out
+	@echo && cat demo-data/out/meeting.txt && echo
+	@$(BIN)/python samples/score.py samples/meeting.json demo-data/out/meeting.json
 
 bench: $(VENV)/.dev
 	@for script in $$(grep -l __main__ bench/*.py); do \
