@@ -316,3 +316,20 @@ class Interrupted(HansardError):
     code = "interrupted"
     status = 499
     exit_code = 130
+
+
+class Cancelled(HansardError):
+    """The job was cancelled before it was done."""
+
+    code = "cancelled"
+    status = 409
+
+
+def from_failure(failure: Failure) -> HansardError:
+    """The error that a stored failure was, so that it has its exit code and status again."""
+    kinds = [HansardError]
+    for kind in kinds:
+        if kind.code == failure.code:
+            return kind(failure.message, hint=failure.hint)
+        kinds.extend(kind.__subclasses__())
+    return HansardError(failure.message, hint=failure.hint)

@@ -259,6 +259,8 @@ class Job(Value, frozen=True):
     priority: int
     recording: str
     options: Options
+    levels: Levels
+    """From preflight's samples: they decide, once and for all, whether audio is enhanced."""
     created: float
     started: float | None = None
     finished: float | None = None
@@ -269,8 +271,6 @@ class Job(Value, frozen=True):
     prepared: Prepared | None = None
     identity: str = ""
     """SHA-256 over what makes it the same work: kind, recording, options."""
-    pcm: str = ""
-    """Key of the prepared audio in the file store."""
 
 
 class Transcript(Value, frozen=True):

@@ -27,6 +27,7 @@ from hansard.model import (
     OPEN_STATES,
     Failure,
     Job,
+    Levels,
     Options,
     Prepared,
     Recording,
@@ -63,8 +64,8 @@ class Queue:
         self,
         recording: Recording,
         options: Options,
+        levels: Levels,
         *,
-        pcm: str,
         priority: int = 5,
         again: bool = False,
     ) -> tuple[Job, bool]:
@@ -75,7 +76,7 @@ class Queue:
         Returns:
             The job, and whether anything is left to be done for it.
         """
-        identity = rows.digest("transcribe", recording.id, rows.json(options))
+        identity = _identity(recording.id, options)
         with self.database.write() as connection:
             found = connection.execute(sa.select(jobs).where(jobs.c.answers == identity)).first()
             if found is not None and again and found.state not in OPEN_STATES:
@@ -103,11 +104,18 @@ class Queue:
                     engine=options.engine,
                     model=options.model,
                     language=options.language,
-                    pcm=pcm,
+                    levels=rows.json(levels),
                     created=now,
                 )
             )
             return rows.job(self._row(connection, job_id)), True
+
+    def find(self, recording: str, options: Options) -> Job | None:
+        """The job that did, does or would take up this very work; ``None`` where there is none."""
+        identity = _identity(recording, options)
+        with self.database.read() as connection:
+            found = connection.execute(sa.select(jobs).where(jobs.c.answers == identity)).first()
+        return None if found is None else rows.job(found)
 
     # ── claims ───────────────────────────────────────────────────────────────────────────────
 
@@ -295,20 +303,27 @@ class Queue:
                 if row.state not in OPEN_STATES or tried is None:
                     continue  # cancelled, or another's by now: nothing of ours to report
                 self._note(connection, row, unit.step, error.failure(), now)
-                if error.trouble == "permanent" or tried >= self.attempts:
-                    self._end(connection, job, "failed", error.failure())
-                else:
-                    wait = error.retry_after or _backoff(tried)
-                    connection.execute(
-                        jobs.update()
-                        .where(jobs.c.id == job)
-                        .values(
-                            state="retrying",
-                            not_before=now + wait,
-                            failure=rows.json(error.failure()),
-                        )
-                    )
+                self._set_back(connection, job, error, tried, now)
             self._let_go(connection, windows.c.token == unit.token, jobs.c.token == unit.token)
+
+    def fail_model(self, engine: str, model: str, error: HansardError) -> None:
+        """A model cannot be loaded: every open job that needs it fails, or waits for better."""
+        now = self._clock()
+        with self.database.write() as connection:
+            needing = connection.execute(
+                sa.select(jobs).where(
+                    jobs.c.engine == engine,
+                    jobs.c.model == model,
+                    jobs.c.state.in_(OPEN_STATES),
+                    jobs.c.step != "finish",
+                )
+            ).all()
+            for row in needing:
+                self._note(connection, row, "listen", error.failure(), now)
+                tried = connection.scalar(
+                    sa.select(sa.func.count()).select_from(attempts).where(attempts.c.job == row.id)
+                )
+                self._set_back(connection, row.id, error, tried or 1, now)
 
     def give_back(self) -> None:
         """Free all that this worker holds, as if it had never been claimed."""
@@ -399,15 +414,16 @@ class Queue:
     ) -> None:
         if not planned:
             return
-        known = set(
-            connection.execute(
+        known = {
+            (row.channel, row.position)
+            for row in connection.execute(
                 sa.select(windows.c.channel, windows.c.position).where(
                     windows.c.job == job,
                     windows.c["pass"] == hearing,
                     windows.c.position.in_([window.index for window in planned]),
                 )
-            ).tuples()
-        )
+            )
+        }
         fresh = [
             {
                 "job": job,
@@ -455,6 +471,22 @@ class Queue:
                 owner=self.owner,
                 ended=now,
                 failure=rows.json(cause),
+            )
+        )
+
+    def _set_back(
+        self, connection: sa.Connection, job: str, error: HansardError, tried: int, now: float
+    ) -> None:
+        if error.trouble == "permanent" or tried >= self.attempts:
+            self._end(connection, job, "failed", error.failure())
+            return
+        connection.execute(
+            jobs.update()
+            .where(jobs.c.id == job)
+            .values(
+                state="retrying",
+                not_before=now + (error.retry_after or _backoff(tried)),
+                failure=rows.json(error.failure()),
             )
         )
 
@@ -517,6 +549,10 @@ class Queue:
             .where(of_jobs, jobs.c.token.is_not(None))
             .values(attempt=jobs.c.attempt - back, owner=None, token=None, lease_until=None)
         )
+
+
+def _identity(recording: str, options: Options) -> str:
+    return rows.digest("transcribe", recording, rows.json(options))
 
 
 def _poisoned(what: str) -> EngineDied:

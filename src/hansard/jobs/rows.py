@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from hansard.model import Failure, Job, Options, Prepared, Step, Value, Window
+from hansard.model import Failure, Job, Levels, Options, Prepared, Step, Value, Window
 
 
 class Part(Value, frozen=True):
@@ -48,7 +48,7 @@ def job(row: sa.Row[Any]) -> Job:
         failure=row.failure and msgspec.json.decode(row.failure, type=Failure),
         prepared=row.prepared and msgspec.json.decode(row.prepared, type=Prepared),
         identity=row.identity,
-        pcm=row.pcm,
+        levels=msgspec.json.decode(row.levels, type=Levels),
     )
 
 

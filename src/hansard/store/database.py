@@ -74,7 +74,8 @@ class Database:
         )
         sa.event.listen(self._engine, "connect", _configure)
         sa.event.listen(self._engine, "begin", self._emit_begin)
-        with _explained(path):
+        # One at a time: switching a new file to WAL fails, whatever the timeout, when two do it.
+        with FileLock(f"{path}.opening"), _explained(path):
             self._connection = self._engine.connect()
             self._migrate()
 
@@ -140,19 +141,16 @@ class Database:
 
     def _migrate(self) -> None:
         # Alembic takes most of a second to import: not on the way of every command.
-        if self._revision() == SCHEMA:
+        found = self._revision()
+        if found == SCHEMA:
             return
-        with FileLock(f"{self.path}.migrating"):
-            found = self._revision()
-            if found == SCHEMA:
-                return
-            if found is not None and found > SCHEMA:
-                raise StoreBroken(
-                    f"The store {self.path} was made by a newer Hansard (schema {found}, "
-                    f"this one knows {SCHEMA}).",
-                    hint="Update Hansard, or choose another directory with --data.",
-                )
-            upgrade(self._connection)
+        if found is not None and found > SCHEMA:
+            raise StoreBroken(
+                f"The store {self.path} was made by a newer Hansard (schema {found}, "
+                f"this one knows {SCHEMA}).",
+                hint="Update Hansard, or choose another directory with --data.",
+            )
+        upgrade(self._connection)
 
 
 def upgrade(connection: sa.Connection, revision: str = "head") -> None:

@@ -22,17 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hansard.errors import CannotWrite, DiskFull, EmptyFile, MachineError
-from hansard.model import Value
 
 _BYTES = 2
 """Bytes of a sample on disk."""
-
-
-class Kept(Value, frozen=True):
-    """A file that was taken in: its SHA-256 in hexadecimal, its size in bytes."""
-
-    sha256: str
-    size: int
 
 
 class Files:
@@ -48,42 +40,48 @@ class Files:
 
     # ── recordings ───────────────────────────────────────────────────────────────────────────
 
-    def keep(self, chunks: Iterable[bytes]) -> Kept:
-        """Write a stream to the store while hashing it; the same bytes are kept once.
+    @contextmanager
+    def take_in(self, name: str, chunks: Iterable[bytes]) -> Iterator[Draft]:
+        """Write a stream to scratch while hashing it; it is gone afterwards unless kept.
+
+        Args:
+            name: what the recording is called; the draft's file is named like it, so that an
+                error about the file is about something the user knows.
+            chunks: the bytes, read once.
 
         Raises:
             EmptyFile: not one byte came.
             DiskFull: no room; nothing is left behind.
         """
-        part = self._scratch / uuid.uuid4().hex
+        folder = self._scratch / uuid.uuid4().hex
+        path = folder / _file_name(name)
         digest = hashlib.sha256()
         size = 0
-        with room(self.root):
-            part.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with part.open("wb") as out:
+        try:
+            with room(self.root):
+                folder.mkdir(parents=True)
+                with path.open("wb") as out:
                     for chunk in chunks:
                         digest.update(chunk)
                         out.write(chunk)
                         size += len(chunk)
                     _sync(out)
-                if size == 0:
-                    raise EmptyFile(
-                        "The recording has no bytes.", hint="Was it copied or recorded to the end?"
-                    )
-                kept = Kept(digest.hexdigest(), size)
-                final = self.recording(kept.sha256)
-                if not final.exists():
-                    final.parent.mkdir(parents=True, exist_ok=True)
-                    part.replace(final)
-                    _sync_directory(final.parent)
-                return kept
-            finally:
-                part.unlink(missing_ok=True)
+            if size == 0:
+                raise EmptyFile(
+                    f"{path.name} has no bytes.", hint="Was it copied or recorded to the end?"
+                )
+            yield Draft(path, digest.hexdigest(), size, self)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def recording(self, sha256: str) -> Path:
         """Where the bytes with this hash are."""
         return self._recordings / sha256[:2] / sha256
+
+    def recordings(self) -> Iterator[tuple[str, float]]:
+        """Every recording on disk: its SHA-256, and when it was taken in (epoch seconds)."""
+        for path in self._recordings.glob("??/*"):
+            yield path.name, path.stat().st_mtime
 
     def forget_recording(self, sha256: str) -> None:
         """Remove a recording that no row names."""
@@ -176,6 +174,26 @@ class Files:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
+class Draft:
+    """A file in scratch, whole and hashed; :meth:`keep` makes it a recording."""
+
+    def __init__(self, path: Path, sha256: str, size: int, files: Files) -> None:
+        self.path = path
+        self.sha256 = sha256
+        self.size = size
+        self._files = files
+
+    def keep(self) -> Path:
+        """Move it among the recordings; the same bytes are kept once."""
+        final = self._files.recording(self.sha256)
+        with room(self._files.root):
+            if not final.exists():
+                final.parent.mkdir(parents=True, exist_ok=True)
+                self.path.replace(final)
+                _sync_directory(final.parent)
+        return final
+
+
 class PcmWriter:
     """Appends blocks to one file a channel."""
 
@@ -209,6 +227,13 @@ def room(where: Path) -> Iterator[None]:
                 hint="Choose another directory with --data.",
             ) from error
         raise
+
+
+def _file_name(name: str) -> str:
+    """A name that any file system takes: the last part of a path, without control characters."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    clean = "".join(c for c in last if c.isprintable()).strip(". ")
+    return clean.encode()[-200:].decode(errors="ignore") or "recording"
 
 
 def _sync(out: BinaryIO) -> None:

@@ -11,8 +11,7 @@ from hansard.store.tables import recordings
 
 def add(connection: sa.Connection, recording: Recording) -> None:
     """Insert a recording; one with the same bytes that is already there is left as it is."""
-    known = sa.select(recordings.c.id).where(recordings.c.id == recording.id)
-    if connection.scalar(known) is None:
+    if not known(connection, recording.id):
         connection.execute(
             recordings.insert().values(
                 id=recording.id,
@@ -22,6 +21,12 @@ def add(connection: sa.Connection, recording: Recording) -> None:
                 created=recording.created,
             )
         )
+
+
+def known(connection: sa.Connection, recording_id: str) -> bool:
+    """Whether a row names this recording."""
+    found = sa.select(recordings.c.id).where(recordings.c.id == recording_id)
+    return connection.scalar(found) is not None
 
 
 def get(connection: sa.Connection, recording_id: str) -> Recording:

@@ -62,7 +62,7 @@ jobs = Table(
     Column("engine", String(32), nullable=False),
     Column("model", Text, nullable=False),
     Column("language", String(16)),
-    Column("pcm", Text, nullable=False, comment="key of the prepared audio"),
+    Column("levels", Text, nullable=False, comment="JSON of model.Levels, from preflight"),
     Column("position", BigInteger, nullable=False, server_default="0", comment="samples prepared"),
     Column("prepared", Text, comment="JSON of model.Prepared, once preparing is done"),
     Column("created", Double, nullable=False),

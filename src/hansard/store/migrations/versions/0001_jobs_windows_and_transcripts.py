@@ -37,7 +37,9 @@ def upgrade() -> None:
         sa.Column("engine", sa.String(length=32), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("language", sa.String(length=16), nullable=True),
-        sa.Column("pcm", sa.Text(), nullable=False, comment="key of the prepared audio"),
+        sa.Column(
+            "levels", sa.Text(), nullable=False, comment="JSON of model.Levels, from preflight"
+        ),
         sa.Column(
             "position",
             sa.BigInteger(),

@@ -1,0 +1,234 @@
+"""Who does the work: threads that pull units from the queue until they are told to stop.
+
+One thread takes *steps* (preparing, finishing). For each engine and model that jobs ask for, as
+many *lanes* as the engine has take windows. A watcher renews leases, frees what dead workers
+held, and opens lanes. Nothing is pushed: a thread without work sleeps on the store's bell.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+
+from hansard.errors import EngineError, HansardError, LeaseLost
+from hansard.jobs.presence import Presence
+from hansard.jobs.queue import Queue
+from hansard.jobs.rows import Unit
+from hansard.model import Step, Value
+
+_log = logging.getLogger("hansard.worker")
+
+_NAP = 0.5
+"""Seconds between looks at a store that another process may have changed. Changes made in this
+process ring the bell."""
+
+StepHandler = Callable[[Unit], None]
+
+
+class Listener(Value, frozen=True):
+    """A loaded model, as the worker sees it: how many lanes, how large a batch, what to call."""
+
+    lanes: int
+    batch: int
+    listen: Callable[[Unit], None]
+
+
+Listeners = Callable[[str, str], AbstractContextManager[Listener]]
+"""Engine and model → the listener, for as long as the context lasts. May take long to enter."""
+
+
+def work_once(queue: Queue, unit: Unit | None, handler: StepHandler) -> bool:
+    """Do one unit and record how it went; ``False`` where there was none.
+
+    Every error becomes a state of the job. One that Hansard does not know is a bug: it is logged
+    with its traceback and the job fails with its name.
+    """
+    if unit is None:
+        return False
+    try:
+        handler(unit)
+    except LeaseLost as lost:
+        _log.info("%s: %s", unit.job.id, lost.message)
+    except HansardError as error:
+        _report(queue, unit, error)
+    except Exception as error:  # noqa: BLE001 it is logged and becomes the job's failure
+        _log.exception("unexpected error in %s of job %s", unit.step, unit.job.id)
+        _report(queue, unit, _unexpected(error))
+    return True
+
+
+def _report(queue: Queue, unit: Unit, error: HansardError) -> None:
+    try:
+        queue.fail(unit, error)
+    except HansardError as second:
+        # The store itself is in trouble. The lease runs out and somebody tries again.
+        _log.error("job %s: %s; not recorded: %s", unit.job.id, error.message, second.message)
+
+
+def _unexpected(error: Exception) -> HansardError:
+    return EngineError(
+        f"Something unexpected happened: {type(error).__name__}: {error}.",
+        hint="The log has the details; please report it.",
+    )
+
+
+class Crew:
+    """The working threads of one process."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        presence: Presence,
+        steps: Mapping[Step, StepHandler],
+        listeners: Listeners,
+        *,
+        on_gone: Callable[[list[str]], None] = lambda _: None,
+    ) -> None:
+        """``on_gone`` is told the names of workers that died, after their work was freed."""
+        self._queue = queue
+        self._presence = presence
+        self._steps = steps
+        self._listeners = listeners
+        self._on_gone = on_gone
+        self._stop = threading.Event()
+        self._guard = threading.Lock()
+        self._in_hand: set[str] = set()
+        self._open_lanes: set[tuple[str, str]] = set()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Free what dead workers left, then begin to pull."""
+        self._free_gone()
+        self._spawn("steps", self._take_steps)
+        self._spawn("watch", self._watch)
+
+    def stop(self, patience: float = 5.0) -> bool:
+        """Take no more work, wait for what is in hand, give the rest back.
+
+        Args:
+            patience: seconds to wait; what is not finished then is done again by somebody.
+
+        Returns:
+            Whether every thread has ended.
+        """
+        self._stop.set()
+        self._queue.database.ring()
+        deadline = time.monotonic() + patience
+        for thread in list(self._threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._queue.give_back()
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _spawn(self, name: str, work: Callable[[], None]) -> None:
+        # Daemons: an engine's native call cannot be interrupted, and must not keep Ctrl-C waiting.
+        thread = threading.Thread(target=work, name=f"hansard-{name}", daemon=True)
+        with self._guard:
+            self._threads = [t for t in self._threads if t.is_alive()]
+            self._threads.append(thread)
+        thread.start()
+
+    def _pull(self, claim: Callable[[], Unit | None], handler: StepHandler) -> bool:
+        with self._patient():
+            unit = claim()
+            if unit is None:
+                return False
+            with self._guard:
+                self._in_hand.add(unit.token)
+            try:
+                return work_once(self._queue, unit, handler)
+            finally:
+                with self._guard:
+                    self._in_hand.discard(unit.token)
+        return False
+
+    @contextmanager
+    def _patient(self) -> Iterator[None]:
+        """A store that is in trouble is asked again later; a thread must not die of it."""
+        try:
+            yield
+        except HansardError as error:
+            if not self._stop.is_set():
+                _log.warning("%s %s", error.message, error.hint or "")
+                self._stop.wait(_NAP)
+
+    def _take_steps(self) -> None:
+        database = self._queue.database
+        while not self._stop.is_set():
+            seen = database.rings()
+            if not self._pull(self._queue.claim_step, lambda u: self._steps[u.step](u)):
+                database.wait(seen, _NAP)
+
+    def _watch(self) -> None:
+        database = self._queue.database
+        beat = self._queue.lease_seconds / 3
+        renewed = time.monotonic()
+        while not self._stop.is_set():
+            seen = database.rings()
+            with self._patient():
+                for pair in self._queue.waiting_models():
+                    self._open(pair)
+                if time.monotonic() - renewed >= beat:
+                    renewed = time.monotonic()
+                    with self._guard:
+                        held = list(self._in_hand)
+                    if held:
+                        self._queue.renew(held)
+                    self._free_gone()
+            database.wait(seen, _NAP)
+
+    def _open(self, pair: tuple[str, str]) -> None:
+        with self._guard:
+            if pair in self._open_lanes:
+                return
+            self._open_lanes.add(pair)
+        self._spawn("/".join(pair), lambda: self._listen(pair))
+
+    def _listen(self, pair: tuple[str, str]) -> None:
+        """Load a model and keep its lanes busy until nobody asks for it any more."""
+        try:
+            with self._listeners(*pair) as listener:
+                lanes = [
+                    threading.Thread(
+                        target=self._lane,
+                        args=(pair, listener),
+                        name=f"hansard-lane-{number}",
+                        daemon=True,
+                    )
+                    for number in range(listener.lanes)
+                ]
+                for lane in lanes:
+                    lane.start()
+                for lane in lanes:
+                    lane.join()
+        except HansardError as error:
+            self._queue.fail_model(*pair, error)
+        except Exception as error:  # noqa: BLE001 it is logged and becomes the jobs' failure
+            _log.exception("cannot load %s/%s", *pair)
+            self._queue.fail_model(*pair, _unexpected(error))
+        finally:
+            with self._guard:
+                self._open_lanes.discard(pair)
+
+    def _lane(self, pair: tuple[str, str], listener: Listener) -> None:
+        queue = self._queue
+
+        def claim() -> Unit | None:
+            return queue.claim_windows(*pair, batch=listener.batch, lanes=listener.lanes)
+
+        while not self._stop.is_set():
+            seen = queue.database.rings()
+            if self._pull(claim, listener.listen):
+                continue
+            if pair not in queue.waiting_models():
+                return
+            queue.database.wait(seen, _NAP)
+
+    def _free_gone(self) -> None:
+        gone = self._presence.gone({*self._queue.owners(), *self._presence.known()})
+        if gone:
+            self._queue.free(gone)
+            self._on_gone(gone)
+            self._presence.forget(gone)
