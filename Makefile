@@ -30,6 +30,8 @@ all:
 	@$(MAKE) --no-print-directory test
 
 # ── set-up ────────────────────────────────────────────────────────────────────────────────────
+#
+# --no-compile: each module is compiled when it is first imported, and most never are.
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -41,7 +43,7 @@ $(VENV)/.made:
 
 $(VENV)/.runtime: requirements.lock $(VENV)/.made
 	@echo "Installing what Hansard needs (requirements.lock)"
-	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-compile --require-hashes -r requirements.lock
 	@touch $@
 
 $(VENV)/.hansard: pyproject.toml $(VENV)/.runtime
@@ -50,7 +52,7 @@ $(VENV)/.hansard: pyproject.toml $(VENV)/.runtime
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.hansard
 	@echo "Installing what its developers need (requirements-dev.lock)"
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-compile --require-hashes -r requirements-dev.lock
 	@touch $@
 
 # ── daily ─────────────────────────────────────────────────────────────────────────────────────
