@@ -115,6 +115,9 @@ def test_times_map_back_to_the_sample(spans: list[Span], data: st.DataObject) ->
         # … and what ends after packed sample k ends one after it.
         end = windows.to_recording(window, (offset + 1) / SECOND, "end")
         assert end * SECOND == pytest.approx(samples[offset] + 1, abs=1e-3)
+        # … and both find their way back.
+        assert windows.to_window(window, start) * SECOND == pytest.approx(offset, abs=1e-3)
+        assert windows.to_window(window, end) * SECOND == pytest.approx(offset + 1, abs=1e-3)
 
 
 def test_a_seam_belongs_to_who_asks() -> None:

@@ -161,6 +161,20 @@ def to_recording(window: Window, seconds: float, edge: Literal["start", "end"]) 
     return (piece.start + within) / SAMPLE_RATE
 
 
+def to_window(window: Window, seconds: float) -> float:
+    """Window time of an instant of the recording, both in seconds: undoes :func:`to_recording`.
+
+    An instant in silence that was left out is the seam where that silence was.
+    """
+    packed = 0
+    for piece in window.pieces:
+        if seconds * SAMPLE_RATE < piece.end:
+            packed += max(0, round(seconds * SAMPLE_RATE) - piece.start)
+            break
+        packed += piece.length
+    return packed / SAMPLE_RATE
+
+
 def pcm_ranges(window: Window) -> tuple[tuple[int, int], ...]:
     """What to read of the prepared audio: ``(start, length)`` of each piece, in samples."""
     return tuple((piece.start, piece.length) for piece in window.pieces)

@@ -57,11 +57,10 @@ _SYLLABLES = (
     r"\u3040-\u30ff"  # Japanese kana
     r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese characters
 )
-_SPACELESS = _LETTERS + _SYLLABLES
-SPACELESS = re.compile(f"[{_SPACELESS}]")
-"""One sign of a script that puts no spaces between words."""
+SPACELESS_SIGNS = _LETTERS + _SYLLABLES
+"""Inside of a regular expression's ``[…]``: scripts that put no spaces between words."""
 
-_UNITS = re.compile(rf"[{_SPACELESS}]|(?:(?![{_SPACELESS}])[\w'’])+")
+_UNITS = re.compile(rf"[{SPACELESS_SIGNS}]|(?:(?![{SPACELESS_SIGNS}])[\w'’])+")
 
 _INVENTED = (
     "thanks for watching",
