@@ -11,6 +11,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def test_names_say_something() -> None:
 NOT_OURS = {
     "a home directory": r"/(?:[h]ome|[U]sers)/\w+|(?<![\w.$}])/[r]oot/",
     "a directory of one machine": r"(?<![\w.$}])/[o]pt/\w|(?<![\w.$})])/[w]ork/\w",
-    "a package index": r"--(?:extra-)?[i]ndex-url[ =]|--[f]ind-links[ =]|/[s]imple/?[\s\"']|[f]ile:///\w",
+    "a package index": r"--(?:extra-)?[i]ndex-url[ =]|--[f]ind-links[ =]|/[s]imple/?[\s\"']",
     "an address in a private network": r"(?<![\d.])(?:10\.\d+|192\.[1]68)\.\d+\.\d+(?![\d.])",
 }
 
@@ -167,6 +168,55 @@ def test_nothing_names_the_machine_it_was_written_on(what: str) -> None:
             continue  # sound, not text
         found += [f"{relative(path)}: {hit.group()}" for hit in pattern.finditer(text)]
     assert not found
+
+
+# ── dependencies ─────────────────────────────────────────────────────────────────────────────
+
+
+def imported(folder: Path) -> set[str]:
+    """Top-level names of other people's modules that are imported by name below a folder."""
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add((node.module or "").partition(".")[0])
+    own = {
+        path.stem for top in ("bench", "samples", "tests") for path in (ROOT / top).rglob("*.py")
+    }
+    return found - own - sys.stdlib_module_names - {"hansard", "_typeshed"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "groups"),
+    [("src", ()), ("samples", ()), ("bench", ("dev",)), ("docs", ("dev",)), ("tests", ("dev",))],
+)
+def test_what_is_imported_is_asked_for(folder: str, groups: tuple[str, ...]) -> None:
+    wanted = {canonicalize_name(need.name) for need in asked(groups, runtime=True)}
+    homes = packages_distributions()
+    missing = {
+        name
+        for name in imported(ROOT / folder)
+        if not {canonicalize_name(home) for home in homes.get(name, [])} & wanted
+    }
+    assert not missing, "add it to pyproject.toml, then: make lock"
+
+
+def test_what_is_asked_for_is_used() -> None:
+    text = "\n".join(path.read_text("utf-8") for path in MODULES)
+    homes = packages_distributions()
+    for need in asked((), runtime=True):
+        if need.marker is not None and not need.marker.evaluate():
+            continue
+        modules = [
+            name
+            for name, owners in homes.items()
+            if canonicalize_name(need.name) in map(canonicalize_name, owners)
+        ]
+        # A name in quotes counts: what may be missing is imported by its name in a string.
+        used = any(re.search(rf"import {m}\b|from {m}\b|\"{m}\"", text) for m in modules)
+        assert used, f"{need.name} is installed for nothing"
 
 
 # ── what is shipped ──────────────────────────────────────────────────────────────────────────
