@@ -1,6 +1,7 @@
 # Every target does its own set-up; a machine needs Python 3.11 or later with pip and venv.
 #
 #   make          check and test
+#   make install  the command `hansard` in .venv, with what it needs and no more
 #   make demo     transcribe the sample meeting with the embedded engine
 #   make test     all tests (PYTEST="-k vad" passes options on)
 #   make check    lint, formatting, types, who may import whom, docs and locks up to date
@@ -22,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all check test demo bench docs lock clean
+.PHONY: all install check test demo bench docs lock clean
 
 # One after the other, also under `make -j`: the checks are quick and say more.
 all:
@@ -56,6 +57,9 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.hansard
 	@touch $@
 
 # ── daily ─────────────────────────────────────────────────────────────────────────────────────
+
+install: $(VENV)/.hansard
+	@echo "Ready: . $(BIN)/activate, then hansard --help"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
