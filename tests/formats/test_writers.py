@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import docx
-import jsonschema  # type: ignore[import-untyped] # it ships no types
+import jsonschema
 import msgspec
 import pysubs2
 import pytest
@@ -219,6 +219,24 @@ def test_vtt_is_read_by_pysubs2_with_voices_settings_and_escapes(meeting: Transc
     from html import unescape
 
     assert shown(unescape(" ".join(payload))).replace(" ", "") == said(meeting).replace(" ", "")
+
+
+@pytest.mark.parametrize("name", ["srt", "vtt"])
+def test_ffmpeg_reads_subtitles_and_takes_no_word_for_markup(name: str, tmp_path: Path) -> None:
+    import av
+
+    segments = (Segment(0, 4, "a <b>bold</b> move & --> x"), Segment(5, 9, "Yes."))
+    path = tmp_path / f"a.{name}"
+    transcript = Transcript("i", "r", "n", 20, "e", "m", segments=segments)
+    formats.save(path, name, *formats.view(transcript))
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(subtitles=0) if packet.size]
+        texts = [line.ass for packet in packets for line in packet.decode()]  # type: ignore[union-attr] # subtitles
+    assert [(packet.pts, packet.duration) for packet in packets] == [(0, 4000), (5000, 4000)]
+    assert [shown(text.decode().split(",,")[-1]) for text in texts] == [
+        "a <b>bold</b> move & --> x",
+        "Yes.",
+    ]
 
 
 def test_vtt_sets_channels_apart(meeting: Transcript) -> None:
