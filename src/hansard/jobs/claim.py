@@ -9,8 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from hansard.model import OPEN_STATES
-from hansard.store.tables import jobs, windows
+from hansard.store.tables import IS_LEFT, IS_OPEN, jobs, windows
 
 RUN_AHEAD = 256
 """Windows that may wait before the next job is prepared: about two hours, 230 MB of PCM."""
@@ -22,7 +21,7 @@ LOOK_AHEAD = 4
 def step(connection: sa.Connection, now: float) -> sa.Row[Any] | None:
     """The job most in need of preparing or finishing."""
     waiting = (
-        sa.select(sa.literal(1)).select_from(windows).where(windows.c.state == "waiting")
+        sa.select(sa.literal(1)).select_from(windows).where(IS_LEFT, windows.c.state == "waiting")
     ).limit(RUN_AHEAD)
     crowded = connection.scalar(sa.select(sa.func.count()).select_from(waiting.subquery()))
     ready = ["finish"] if crowded == RUN_AHEAD else ["finish", "prepare"]
@@ -106,16 +105,16 @@ def _of_other_jobs(
 
 
 def _in_hand(connection: sa.Connection, job: str) -> bool:
-    taken = sa.select(windows.c.id).where(windows.c.job == job, windows.c.state == "taken")
+    taken = sa.select(windows.c.id).where(windows.c.job == job, IS_LEFT, windows.c.state == "taken")
     return connection.execute(taken.limit(1)).first() is not None
 
 
 def _open(now: float) -> sa.ColumnElement[bool]:
-    return sa.and_(jobs.c.state.in_(OPEN_STATES), jobs.c.not_before <= now)
+    return sa.and_(IS_OPEN, jobs.c.not_before <= now)
 
 
 def _free(now: float) -> sa.ColumnElement[bool]:
-    return sa.or_(
-        windows.c.state == "waiting",
-        sa.and_(windows.c.state == "taken", windows.c.lease_until < now),
+    return sa.and_(
+        IS_LEFT,
+        sa.or_(windows.c.state == "waiting", windows.c.lease_until < now),
     )

@@ -11,7 +11,7 @@ from hansard.errors import UnknownJob
 from hansard.jobs import rows
 from hansard.model import SAMPLE_RATE, Failure, Job, Value, WindowResult
 from hansard.store.database import Database
-from hansard.store.tables import attempts, jobs, recordings, windows
+from hansard.store.tables import IS_OPEN, attempts, jobs, recordings, windows
 
 
 class Progress(Value, frozen=True):
@@ -160,4 +160,4 @@ def history(database: Database, job: str) -> list[Attempt]:
 def open_jobs(database: Database) -> set[str]:
     """Jobs that are not at an end: their prepared audio is still needed."""
     with database.read() as connection:
-        return set(connection.scalars(sa.select(jobs.c.id).where(jobs.c.finished.is_(None))))
+        return set(connection.scalars(sa.select(jobs.c.id).where(IS_OPEN)))

@@ -36,7 +36,7 @@ from hansard.model import (
 )
 from hansard.store import recordings
 from hansard.store.database import Database
-from hansard.store.tables import attempts, jobs, windows
+from hansard.store.tables import IS_LEFT, IS_OPEN, attempts, jobs, windows
 
 
 class Queue:
@@ -150,7 +150,7 @@ class Queue:
             found = connection.execute(
                 sa.select(jobs.c.engine, jobs.c.model)
                 .where(
-                    jobs.c.state.in_(OPEN_STATES),
+                    IS_OPEN,
                     jobs.c.step != "finish",
                     jobs.c.not_before <= self._clock(),
                 )
@@ -256,7 +256,7 @@ class Queue:
         now = self._clock()
         written = 0
         with self.database.write() as connection:
-            still_open = sa.select(jobs.c.id).where(jobs.c.state.in_(OPEN_STATES))
+            still_open = sa.select(jobs.c.id).where(IS_OPEN)
             for part, result in zip(unit.parts, results, strict=True):
                 done = connection.execute(
                     windows.update()
@@ -314,7 +314,7 @@ class Queue:
                 sa.select(jobs).where(
                     jobs.c.engine == engine,
                     jobs.c.model == model,
-                    jobs.c.state.in_(OPEN_STATES),
+                    IS_OPEN,
                     jobs.c.step != "finish",
                 )
             ).all()
@@ -344,8 +344,8 @@ class Queue:
             return list(
                 connection.scalars(
                     sa.union(
-                        sa.select(jobs.c.owner).where(jobs.c.owner.is_not(None)),
-                        sa.select(windows.c.owner).where(windows.c.state == "taken"),
+                        sa.select(jobs.c.owner).where(IS_OPEN, jobs.c.owner.is_not(None)),
+                        sa.select(windows.c.owner).where(IS_LEFT, windows.c.owner.is_not(None)),
                     )
                 )
             )
@@ -402,7 +402,7 @@ class Queue:
             .where(
                 jobs.c.id == unit.job.id,
                 jobs.c.token == unit.token,
-                jobs.c.state.in_(OPEN_STATES),
+                IS_OPEN,
             )
             .values(values or {"owner": self.owner})
         )
@@ -441,7 +441,7 @@ class Queue:
 
     def _advance(self, connection: sa.Connection, job: str) -> None:
         """Listening is over when preparing is and no window is left."""
-        left = sa.exists().where(windows.c.job == job, windows.c.state != "done")
+        left = sa.exists().where(windows.c.job == job, IS_LEFT)
         connection.execute(
             jobs.update()
             .where(jobs.c.id == job, jobs.c.step == "listen", ~left)
@@ -519,9 +519,7 @@ class Queue:
             )
         )
         connection.execute(
-            windows.update()
-            .where(windows.c.job == job, windows.c.state != "done")
-            .values(state="waiting", attempt=0)
+            windows.update().where(windows.c.job == job, IS_LEFT).values(state="waiting", attempt=0)
         )
 
     @staticmethod
@@ -535,7 +533,7 @@ class Queue:
         back = 0 if worn else 1
         connection.execute(
             windows.update()
-            .where(of_windows, windows.c.state == "taken")
+            .where(of_windows, IS_LEFT, windows.c.state == "taken")
             .values(
                 state="waiting",
                 attempt=windows.c.attempt - back,

@@ -25,6 +25,9 @@ _NAP = 0.5
 """Seconds between looks at a store that another process may have changed. Changes made in this
 process ring the bell."""
 
+_ROUND = 2.0
+"""Seconds between looks for workers that died."""
+
 StepHandler = Callable[[Unit], None]
 
 
@@ -164,18 +167,21 @@ class Crew:
     def _watch(self) -> None:
         database = self._queue.database
         beat = self._queue.lease_seconds / 3
-        renewed = time.monotonic()
+        renewed = looked = time.monotonic()
         while not self._stop.is_set():
             seen = database.rings()
             with self._patient():
                 for pair in self._queue.waiting_models():
                     self._open(pair)
-                if time.monotonic() - renewed >= beat:
-                    renewed = time.monotonic()
+                now = time.monotonic()
+                if now - renewed >= beat:
+                    renewed = now
                     with self._guard:
                         held = list(self._in_hand)
                     if held:
                         self._queue.renew(held)
+                if now - looked >= _ROUND:
+                    looked = now
                     self._free_gone()
             database.wait(seen, _NAP)
 

@@ -100,6 +100,11 @@ class Database:
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sa.Connection]:
         with self._lock, _explained(self.path):
+            if self._connection.in_transaction():
+                # A read inside a write: one transaction, whole or not at all.
+                assert begin == "BEGIN", "a transaction that writes cannot begin inside another"
+                yield self._connection
+                return
             self._begin = begin
             with self._connection.begin():
                 yield self._connection

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
     text,
 )
 
@@ -133,3 +134,9 @@ segments = Table(
     Column("body", Text, nullable=False, comment="JSON of model.Segment"),
     PrimaryKeyConstraint("job", "position"),
 )
+
+IS_OPEN = jobs.c.finished.is_(None)
+"""A job with work to do. Written as the partial index has it, or the index is not used."""
+
+IS_LEFT = windows.c.state != literal_column("'done'")
+"""A window that nobody has heard yet; likewise, hence a literal and not a parameter."""

@@ -55,6 +55,13 @@ def heard(
         last = rows[-1].position
 
 
+def any_second(database: Database, job: str) -> bool:
+    """Whether a second look was planned already."""
+    with database.read() as connection:
+        found = sa.select(windows.c.id).where(windows.c.job == job, windows.c["pass"] == 1)
+        return connection.execute(found.limit(1)).first() is not None
+
+
 def spent(database: Database, job: str) -> float:
     """What the windows of a job have cost so far, in the currency of the price table."""
     with database.read() as connection:
