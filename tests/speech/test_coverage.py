@@ -107,11 +107,11 @@ def recordings(draw: st.DrawFn) -> tuple[list[Window], list[tuple[float, float]]
         length = samples(dice.uniform(0.5, 28))
         spans.append(Span(at, at + length))
         at += length
-    found, now = [], 0.0
+    found: list[tuple[float, float]] = []
+    now = 0.0
     while now < at / SAMPLE_RATE:
         now += dice.choice([0.0, 0.1, dice.uniform(0, 6)])
-        length = dice.uniform(0.1, 15)
-        found.append((round(now, 3), round(now + length, 3)))
+        found.append((round(now, 3), round(now + dice.uniform(0.1, 15), 3)))
         now = found[-1][1]
     return list(plan(spans, max_seconds=30.0)), found
 

@@ -54,10 +54,16 @@ def reconcile(
         kept_left, kept_right = _seam_at_word(left, right, pairs, start, end)
     else:
         kept_left, kept_right = _seam_at_time(left, right, start, end)
-    done_left = kept_left.union(i for i, _ in pairs)
-    done_right = kept_right.union(j for _, j in pairs)
-    missed = [w for i, w in enumerate(left) if i not in done_left and w.end < end - _EDGE]
-    missed += [w for j, w in enumerate(right) if j not in done_right and w.start > start + _EDGE]
+    missed = [
+        left[i]
+        for i in _unanswered(pairs, len(left), len(right))
+        if i not in kept_left and left[i].end < end - _EDGE
+    ]
+    missed += [
+        right[j]
+        for j in _unanswered([(j, i) for i, j in pairs], len(right), len(left))
+        if j not in kept_right and right[j].start > start + _EDGE
+    ]
     head = [*before[:first], *(left[k] for k in sorted(kept_left))]
     tail = [*(right[k] for k in sorted(kept_right)), *after[last:]]
     for word in missed:
@@ -154,6 +160,18 @@ def _seam_at_time(
         {k for k, word in enumerate(left) if word.middle < seam},
         {k for k, word in enumerate(right) if word.middle >= seam},
     )
+
+
+def _unanswered(pairs: Sequence[tuple[int, int]], mine: int, theirs: int) -> list[int]:
+    """My words, between agreed ones, that the other side has fewer words for.
+
+    Where it has as many it heard the same speech as other words, which are no omission.
+    """
+    found: list[int] = []
+    for (i, j), (next_i, next_j) in pairwise([(-1, -1), *pairs, (mine, theirs)]):
+        if next_i - i > next_j - j:
+            found += range(i + 1, next_i)
+    return found
 
 
 def _fill(head: list[Heard], tail: list[Heard], word: Heard) -> None:
