@@ -1,0 +1,86 @@
+"""CTM by its grammar, TextGrid by the textgrid package."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import textgrid
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hansard import formats
+from hansard.formats import Layout
+from hansard.formats.pieces import words
+from hansard.formats.wording import clean
+from hansard.model import Segment, Transcript
+
+
+def written(transcript: Transcript, name: str, **layout: Any) -> str:
+    return formats.render(transcript, name, Layout(**layout)).decode()
+
+
+def said(transcript: Transcript) -> str:
+    return " ".join(clean(s.text) for s in transcript.segments)
+
+
+FLOATS = st.floats(0, 1e6)
+CTM_LINE = re.compile(r"\S+ [1-9]\d* \d+\.\d{3} \d+\.\d{3} \S+( [01]\.\d{4})?")
+
+
+def test_ctm_keeps_to_its_grammar_and_order(meeting: Transcript) -> None:
+    other = Segment(2.0, 3.0, "Over here", channel=1)
+    two = msgspec.structs.replace(
+        meeting, segments=(meeting.segments[0], other, *meeting.segments[1:])
+    )
+    lines = written(two, "ctm").splitlines()
+    assert all(CTM_LINE.fullmatch(line) for line in lines)
+    fields = [line.split() for line in lines]
+    assert {f[0] for f in fields} == {"budget_&_<minutes>_|_3"}
+    assert [(f[1], float(f[2])) for f in fields] == sorted((f[1], float(f[2])) for f in fields)
+    assert [f[4] for f in fields if f[1] == "2"] == ["Over", "here"]
+    assert "".join(f[4] for f in fields if f[1] == "1") == said(meeting).replace(" ", "")
+
+
+def test_a_recording_named_like_a_comment_is_no_comment(meeting: Transcript) -> None:
+    named = msgspec.structs.replace(meeting, name=";;.wav")
+    assert written(named, "ctm").startswith("_;; 1 ")
+
+
+def test_textgrid_is_read_by_textgrid(meeting: Transcript, tmp_path: Path) -> None:
+    path = tmp_path / "a.TextGrid"
+    path.write_bytes(formats.render(meeting, "textgrid"))
+    read = textgrid.TextGrid.fromFile(str(path))
+    names = [tier.name.replace('""', '"') for tier in read]
+    assert names == [
+        "channel 1", "channel 1 - words", "@Cy", "@Cy - words",
+        "Ann <Chair>", "Ann <Chair> - words", 'Bo "&" Co', 'Bo "&" Co - words',
+    ]  # fmt: skip
+    for tier in read:
+        assert tier.minTime == 0
+        assert tier[-1].maxTime == 45.25
+        assert all(i.minTime < i.maxTime for i in tier)
+        assert all(a.maxTime == b.minTime for a, b in pairwise(tier))
+    marks = {n: [i.mark for i in tier if i.mark] for n, tier in zip(names, read, strict=True)}
+    assert marks['Bo "&" Co'] == [clean(meeting.segments[2].text)]
+    assert marks["Ann <Chair> - words"] == [
+        w.text for s in meeting.segments if s.speaker == "Ann <Chair>" for w in words(s)
+    ]
+
+
+@given(st.lists(st.tuples(FLOATS, FLOATS, st.text("ab \"'", max_size=9)), max_size=9))
+@settings(max_examples=40)
+def test_textgrid_intervals_fill_their_tiers(rows: list[tuple[float, float, str]]) -> None:
+    segments = tuple(Segment(a, a + b, text) for a, b, text in sorted(rows))
+    text = written(Transcript("i", "r", "n", 10, "e", "m", segments=segments), "textgrid")
+    for tier in text.split("    item [")[1:]:
+        size = int(re.findall(r"intervals: size = (\d+)", tier)[0])
+        times = re.findall(r"xmin = (\S+) \n\s+xmax = (\S+)", tier)
+        assert len(times) == size + 1
+        (_, last), rest = times[0], times[1:]
+        assert [a for a, _ in rest] == ["0.000", *[b for _, b in rest[:-1]]]
+        assert rest[-1][1] == last
+        assert all(float(a) < float(b) for a, b in rest)
