@@ -29,6 +29,10 @@ nothing, and normal recordings (the AMI far-field microphones included) lie abov
 SPEECH_TARGET: Final = -16.0
 """dBFS that the gain lifts speech to before the compressor and the limiter round its peaks."""
 
+CREST: Final = 13.0
+"""dB from speech to peak with which lifted speech just reaches the limiter; what has less is
+lifted further, what has more (a click) is limited."""
+
 MOST_GAIN: Final = 60.0
 """dB. Beyond this the sound is the recorder's own noise."""
 
@@ -41,6 +45,8 @@ _NOISE_SHARE: Final = 0.10
 _SPEECH_SHARE: Final = 0.90
 _ABOVE_NOISE: Final = 6.0
 """dB over the noise from which a frame counts as active."""
+_COMPRESSED: Final = 6.0
+"""dB that the compressor of ``decode`` takes from speech at the target, about."""
 _FEW: Final = 0.005
 """Share of active frames below which the sound is taken as steady, without pauses."""
 
@@ -53,7 +59,9 @@ class Enhancement(Value, frozen=True):
     """
 
     gain: float
-    """dB."""
+    """dB before the compressor."""
+    makeup: float
+    """dB after it: what it took from loud passages, and what is still lacking to the ceiling."""
     low: float = 80.0
     """Hz; rumble and DC below are removed."""
     high: float = 7000.0
@@ -141,15 +149,20 @@ def speech_level(levels: Levels) -> float:
     return levels.noise + levels.dynamic_range
 
 
-def enhancement(levels: Levels) -> Enhancement | None:
+def enhancement(levels: Levels, *, always: bool = False) -> Enhancement | None:
     """How to lift audio whose speech is below :data:`QUIET`; ``None`` where it is loud enough.
+
+    ``always`` filters and evens out louder speech too, without lowering it first.
 
     Judged by the level of speech and not by the peak, which one cough or click decides.
     """
     speech = speech_level(levels)
-    if levels.measured <= 0 or speech >= QUIET:
+    if levels.measured <= 0 or (speech >= QUIET and not always):
         return None
-    return Enhancement(gain=round(min(SPEECH_TARGET - speech, MOST_GAIN), 2))
+    return Enhancement(
+        gain=round(max(0.0, min(SPEECH_TARGET - speech, MOST_GAIN)), 2),
+        makeup=round(_COMPRESSED + min(_COMPRESSED, max(0.0, CREST - (levels.peak - speech))), 2),
+    )
 
 
 def _decibels(power: float) -> float:

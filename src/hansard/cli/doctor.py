@@ -1,0 +1,102 @@
+"""``hansard doctor``: whether this machine is well, and what it has."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hansard.cli.options import DataOption, settings
+from hansard.errors import HansardError, MachineError
+
+if TYPE_CHECKING:
+    from hansard.config import Settings
+
+Line = tuple[bool, str, str]
+"""Whether it is well, what it is, what was found."""
+
+_LITTLE_MEMORY = 2 * 2**30
+
+
+def doctor(
+    *,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the model hub.")] = False,
+    data: DataOption = None,
+) -> None:
+    """Say what this machine has, and warn about what will be trouble."""
+    configured = settings(data, offline=offline)
+    well = True
+    for part in (_python(), _store(configured), _machine(configured), _models(configured)):
+        for fine, name, found in part:
+            well = well and fine
+            print(f"{'ok  ' if fine else 'WARN'}  {name:<12} {found}")
+    if not well:
+        raise typer.Exit(MachineError.exit_code)
+
+
+def _python() -> Iterator[Line]:
+    import av
+    import ctranslate2
+    import onnxruntime
+
+    from hansard import __version__
+
+    yield True, "hansard", f"{__version__}, Python {platform.python_version()}"
+    yield (
+        True,
+        "libraries",
+        (
+            f"PyAV {av.__version__}, CTranslate2 {ctranslate2.__version__}, "
+            f"onnxruntime {onnxruntime.__version__}"
+        ),
+    )
+
+
+def _store(configured: Settings) -> Iterator[Line]:
+    from hansard.store.database import SAFE_SQLITE
+    from hansard.wiring import House
+
+    try:
+        with House(configured) as house:
+            version = house.database.version()
+            free = house.files.free_bytes()
+    except HansardError as error:
+        yield False, "store", f"{configured.data}: {error.message} {error.hint or ''}"
+        return
+    yield True, "store", str(configured.data)
+    safe = tuple(int(part) for part in version.split(".")) >= SAFE_SQLITE
+    wanted = ".".join(str(part) for part in SAFE_SQLITE)
+    advice = "" if safe else f": older than {wanted}, can corrupt the log; install pysqlite3"
+    yield safe, "sqlite", version + advice
+    reserve = configured.limits.disk_reserve
+    roomy = free > reserve
+    yield roomy, "disk", f"{free / 1e9:.1f} GB free" + ("" if roomy else ": below the reserve")
+
+
+def _machine(configured: Settings) -> Iterator[Line]:
+    import ctranslate2
+    import psutil
+
+    memory = psutil.virtual_memory()
+    enough = memory.available > _LITTLE_MEMORY
+    yield (
+        enough,
+        "memory",
+        (
+            f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available"
+            + ("" if enough else ": too little for most models")
+        ),
+    )
+    yield True, "processor", f"{psutil.cpu_count()} cores, {platform.machine()}"
+    found = ctranslate2.get_cuda_device_count()
+    wanted = configured.whisper.device == "cuda"
+    yield bool(found) or not wanted, "cuda", f"{found} device{'' if found == 1 else 's'}"
+
+
+def _models(configured: Settings) -> Iterator[Line]:
+    from hansard.speech import catalog
+
+    names = [f"{info.engine}/{info.name}" for info in catalog.installed(configured)]
+    yield True, "models", ", ".join(names) or "none"

@@ -1,0 +1,121 @@
+"""``hansard jobs``: what is queued, running and done."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hansard.cli.options import DataOption, JsonOption, settings
+
+if TYPE_CHECKING:
+    from hansard.model import Job
+
+app = typer.Typer(
+    help="List, show, cancel and retry jobs.", no_args_is_help=True, rich_markup_mode=None
+)
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The id, or enough of it.")]
+
+
+@app.command("list")
+def list_jobs(
+    *,
+    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
+    before: Annotated[str | None, typer.Option(help="Go on behind this id.")] = None,
+    json: JsonOption = False,
+    data: DataOption = None,
+) -> None:
+    """List jobs, the newest first."""
+    import msgspec
+
+    from hansard.jobs import progress
+    from hansard.wiring import House
+
+    with House(settings(data)) as house:
+        found = progress.listing(house.database, state=state, before=before, limit=limit)
+        if json:
+            for job, name in found:
+                line = {"name": name, **msgspec.to_builtins(job)}
+                print(msgspec.json.encode(line).decode())
+            return
+        for job, name in found:
+            now = progress.progress(house.database, job.id)
+            print(
+                f"{job.id}  {job.state:<9}  {now.share:>4.0%}  {_when(job.created)}  "
+                f"{job.options.engine}/{job.options.model:<12}  {name}"
+            )
+
+
+@app.command("show")
+def show(job: JobArgument, *, json: JsonOption = False, data: DataOption = None) -> None:
+    """Show one job: options, progress, and every try that went wrong."""
+    import msgspec
+
+    from hansard.jobs import progress
+    from hansard.wiring import House
+
+    with House(settings(data)) as house:
+        found = progress.find(house.database, job)
+        now = progress.progress(house.database, found.id)
+        tries = progress.history(house.database, found.id)
+    if json:
+        print(
+            msgspec.json.encode(
+                {
+                    "progress": msgspec.to_builtins(now),
+                    "attempts": [msgspec.to_builtins(one) for one in tries],
+                }
+            ).decode()
+        )
+        return
+    _describe(found)
+    print(f"windows    {now.windows_done} of {now.windows} ({now.share:.0%})")
+    for one in tries:
+        print(
+            f"attempt {one.number}  {_when(one.ended)}  {one.step}: {one.failure.message} "
+            f"[{one.failure.code}]"
+        )
+
+
+@app.command("cancel")
+def cancel(job: JobArgument, *, data: DataOption = None) -> None:
+    """Cancel a job. What is done of it is kept for a retry."""
+    from hansard.jobs import progress
+    from hansard.wiring import House
+
+    with House(settings(data)) as house:
+        ended = house.queue.cancel(progress.find(house.database, job).id)
+    print(f"{ended.id} is cancelled")
+
+
+@app.command("retry")
+def retry(job: JobArgument, *, data: DataOption = None) -> None:
+    """Queue a failed or cancelled job again. Windows that are done stay done."""
+    from hansard.jobs import progress
+    from hansard.wiring import House
+
+    with House(settings(data)) as house:
+        again = house.queue.retry(progress.find(house.database, job).id)
+    print(f"{again.id} is queued; the next `hansard transcribe` here works on it")
+
+
+def _describe(job: Job) -> None:
+    print(f"job        {job.id}")
+    print(f"state      {job.state}, step {job.step}")
+    print(f"recording  {job.recording}")
+    print(f"model      {job.options.engine}/{job.options.model}")
+    print(f"language   {job.language or 'not known yet'}")
+    print(f"created    {_when(job.created)}")
+    if job.finished:
+        print(f"finished   {_when(job.finished)}")
+    if job.failure:
+        print(f"failure    {job.failure.message} [{job.failure.code}]")
+        if job.failure.hint:
+            print(f"hint       {job.failure.hint}")
+
+
+def _when(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))

@@ -1,0 +1,429 @@
+"""THE main flow: a recording comes in, moves through durable steps, and is a transcript.
+
+    submit ─▶ prepare ─▶ listen (many windows, many workers) ─▶ finish ─▶ transcript
+                            ▲                                     │
+                            └──── a second look at gaps and doubt ┘
+
+Each function below is one step. ``submit`` runs where the recording arrives; the others are
+called by ``jobs.worker`` with a claimed unit, in any process, as often as it takes. Every result
+goes through the queue, which refuses what is no longer ours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hansard import telemetry
+from hansard.config import Settings
+from hansard.errors import CostTooHigh, DiskFull, SilentAudio
+from hansard.jobs.queue import Queue
+from hansard.jobs.rows import Part, Unit
+from hansard.model import (
+    SAMPLE_RATE,
+    Channels,
+    Coverage,
+    Enhance,
+    Job,
+    Options,
+    Prefer,
+    Prepared,
+    Recording,
+    Segment,
+    Task,
+    Transcript,
+    Value,
+    Window,
+    WindowResult,
+)
+from hansard.speech import join
+from hansard.speech.coverage import CoverageMeter, combined, second_look, settle
+from hansard.speech.engine import Engine, Samples, SpeechOptions
+from hansard.store import recordings, transcripts, windows
+from hansard.store.files import Files
+
+if TYPE_CHECKING:
+    from hansard.audio.levels import Enhancement
+    from hansard.audio.probe import Preflight
+    from hansard.speech.catalog import Choice
+
+_CHECKPOINT = 0.25
+"""Seconds between commits of planned windows: an fsync each must not slow a short recording."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the steps work with; put together in ``wiring``."""
+
+    settings: Settings
+    queue: Queue
+    files: Files
+
+
+class Request(Value, frozen=True, forbid_unknown_fields=True):
+    """What somebody asks for; ``submit`` turns it into :class:`Options`."""
+
+    model: str = "auto"
+    prefer: Prefer = "balanced"
+    language: str | None = None
+    task: Task = "transcribe"
+    channels: Channels = "mix"
+    track: int = 0
+    enhance: Enhance = "auto"
+    prompt: str | None = None
+    hotwords: str | None = None
+    word_times: bool = True
+    language_per_window: bool = False
+    guards: bool = True
+    max_tokens: int | None = None
+    max_cost: float | None = None
+    priority: int = 5
+    again: bool = False
+    """Do the work even where the store has the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """An accepted request. ``open``: there is work left; ``notes``: what the user should know."""
+
+    job: Job
+    open: bool
+    preflight: Preflight
+    notes: tuple[str, ...] = ()
+
+
+# ── 1 to 3: take in, refuse what must be refused, submit ─────────────────────────────────────
+
+
+def submit(parts: Parts, name: str, chunks: Iterable[bytes], request: Request) -> Submitted:
+    """Keep a recording, see that it is fit, and make it a job.
+
+    Args:
+        parts: the store and the queue.
+        name: what to call the recording: its file name.
+        chunks: its bytes; read once, streamed to disk and hashed on the way.
+        request: what to do with it.
+
+    Raises:
+        HansardError: any refusal there is; nothing is left behind then.
+    """
+    from hansard.speech import catalog
+
+    with ExitStack() as stack:
+        with telemetry.span("submit.take_in"):
+            draft = stack.enter_context(parts.files.take_in(name, chunks))
+        with telemetry.span("submit.preflight"):
+            fit, choice = examine(draft.path, parts.settings, request)
+        options = _options(request, choice)
+        if request.again or parts.queue.find(draft.sha256, options) is None:
+            _see_that_it_fits(parts, fit, request)
+            catalog.check(choice, seconds=fit.seconds, settings=parts.settings)
+            _see_that_it_is_paid(choice.cost, request.max_cost)
+        draft.keep()
+        recording = Recording(draft.sha256, name, fit.media, time.time())
+        job, left = parts.queue.submit(
+            recording, options, fit.levels, priority=request.priority, again=request.again
+        )
+    return Submitted(job, left, fit, (*choice.notes, *fit.warnings))
+
+
+def examine(
+    path: Path, settings: Settings, request: Request, *, full: bool = False
+) -> tuple[Preflight, Choice]:
+    """What is in a file, whether it is fit, and which model would hear it.
+
+    Raises:
+        BadInput: the recording cannot be used.
+        EngineError, UsageError: no model for it.
+    """
+    from hansard.audio import probe
+    from hansard.speech import catalog
+
+    fit = probe.preflight(path, track=request.track, limits=settings.limits, full=full)
+    choice = catalog.resolve(
+        request.model,
+        language=request.language,
+        task=request.task,
+        seconds=fit.seconds,
+        prefer=request.prefer,
+        settings=settings,
+    )
+    return fit, choice
+
+
+def _options(request: Request, choice: Choice) -> Options:
+    return Options(
+        engine=choice.engine,
+        model=choice.model,
+        language=request.language,
+        task=request.task,
+        channels=request.channels,
+        track=request.track,
+        enhance=request.enhance,
+        prompt=request.prompt,
+        hotwords=request.hotwords,
+        word_times=request.word_times,
+        language_per_window=request.language_per_window,
+        guards=request.guards,
+        max_tokens=request.max_tokens,
+        window_seconds=choice.window_seconds,
+    )
+
+
+def _see_that_it_fits(parts: Parts, fit: Preflight, request: Request) -> None:
+    """Prepared audio takes 115 MB an hour and channel; refuse now rather than fill the disk."""
+    channels = fit.media.tracks[request.track].channels if request.channels == "separate" else 1
+    needed = int((fit.seconds or 0) * SAMPLE_RATE * 2 * channels)
+    room = parts.files.free_bytes() - parts.settings.limits.disk_reserve
+    if needed > room:
+        raise DiskFull(
+            f"Preparing this recording takes {needed / 1e6:,.0f} MB; "
+            f"{max(0, room) / 1e6:,.0f} MB may be used in {parts.files.root}.",
+            hint="Free some space, or choose another directory with --data.",
+        )
+
+
+def _see_that_it_is_paid(cost: float | None, limit: float | None) -> None:
+    if limit is not None and (cost or 0.0) > limit:
+        raise CostTooHigh(
+            f"This would cost about {cost:.2f}, more than the limit of {limit:.2f}.",
+            hint="Raise --max-cost, or choose a local --model.",
+        )
+
+
+# ── 5 and 6: decode once, find speech, plan windows ──────────────────────────────────────────
+
+
+def prepare(parts: Parts, unit: Unit) -> None:
+    """Make prepared audio and windows, in one pass; windows can be heard as soon as written.
+
+    Deterministic: after a kill it runs again and plans the same windows, and those that were
+    heard meanwhile stay heard.
+    """
+    from hansard.audio import decode
+    from hansard.audio.levels import Meter
+
+    job = unit.job
+    if job.prepared is not None and parts.files.has_pcm(job.id, job.prepared.channels):
+        parts.queue.end_prepare(unit, job.prepared)
+        return
+    recording = parts.files.recording(job.recording)
+    enhance = _enhancement(job)
+    meter = Meter()
+    speech = 0
+    rows = _rows(parts, job)
+    ears = [_Ear(parts.settings, channel, job.options) for channel in range(rows)]
+    planned: list[Window] = []
+    due = 0.0
+    with parts.files.write_pcm(job.id, rows) as pcm:
+        for block in decode.blocks(
+            recording, track=job.options.track, channels=job.options.channels, enhance=enhance
+        ):
+            pcm.write(block)
+            meter.feed(block)
+            for ear, samples in zip(ears, block, strict=True):
+                planned += ear.hear(samples)
+            if time.monotonic() >= due and (planned or due):
+                speech += _checkpoint(parts.queue, unit, planned, pcm.samples)
+                planned = []
+                due = time.monotonic() + _CHECKPOINT
+        for ear in ears:
+            planned += ear.end()
+        speech += _checkpoint(parts.queue, unit, planned, pcm.samples)
+        samples = pcm.samples
+    if not speech:
+        raise SilentAudio(
+            "There is sound, but no speech was found in it.",
+            hint="Is it the right track (--track)? A lower HANSARD_VAD__THRESHOLD finds more.",
+        )
+    levels = meter.levels()
+    parts.queue.end_prepare(
+        unit, Prepared(samples, rows, levels, enhanced=enhance is not None, speech=speech)
+    )
+
+
+class _Ear:
+    """Speech detection and planning for one channel."""
+
+    def __init__(self, settings: Settings, channel: int, options: Options) -> None:
+        from hansard.audio.vad import Detector
+        from hansard.audio.windows import OVERLAP_SECONDS, Planner
+
+        longest = options.window_seconds - OVERLAP_SECONDS
+        self._detector = Detector(settings.vad, max_span=longest)
+        self._planner = Planner(channel, options.window_seconds)
+
+    def hear(self, samples: Samples) -> list[Window]:
+        return self._planner.feed(self._detector.feed(samples))
+
+    def end(self) -> list[Window]:
+        return [*self._planner.feed(self._detector.finish()), *self._planner.finish()]
+
+
+def _checkpoint(queue: Queue, unit: Unit, planned: list[Window], position: int) -> int:
+    """Commit planned windows; their new speech in samples."""
+    queue.add_windows(unit, planned, position=position)
+    return sum(window.samples - window.overlap for window in planned)
+
+
+def _rows(parts: Parts, job: Job) -> int:
+    """Rows of prepared audio: one, or one for each channel of the track."""
+    if job.options.channels == "mix":
+        return 1
+    with parts.queue.database.read() as connection:
+        media = recordings.get(connection, job.recording).media
+    return media.tracks[job.options.track].channels
+
+
+def _enhancement(job: Job) -> Enhancement | None:
+    from hansard.audio import levels
+
+    if job.options.enhance == "off":
+        return None
+    return levels.enhancement(job.levels, always=job.options.enhance == "on")
+
+
+# ── 7: hear windows ──────────────────────────────────────────────────────────────────────────
+
+
+def listen(parts: Parts, engine: Engine, unit: Unit) -> None:
+    """Hear a batch of windows, from any jobs that decode the same way, and record the answers."""
+    with telemetry.span("engine.read"):
+        audio = [_packed(parts, part) for part in unit.parts]
+    language = unit.job.language
+    if language is None and not unit.job.options.language_per_window:
+        language = _detect(parts, engine, unit.job)
+    answers: dict[int, WindowResult] = {}
+    for hearing in (0, 1):
+        chosen = [index for index, part in enumerate(unit.parts) if part.hearing == hearing]
+        if not chosen:
+            continue
+        options = _speech_options(unit.job.options, language, fallback=hearing > 0)
+        with telemetry.span("engine"):
+            results = engine.transcribe([audio[index] for index in chosen], options)
+        answers.update(zip(chosen, results, strict=True))
+    parts.queue.record(unit, [answers[index] for index in range(len(unit.parts))])
+
+
+def _packed(parts: Parts, part: Part) -> Samples:
+    from hansard.audio.windows import pack
+
+    read = partial(parts.files.read_pcm, part.job.id, part.window.channel)
+    return pack(part.window, read)
+
+
+def _detect(parts: Parts, engine: Engine, job: Job) -> str | None:
+    """The language of the recording, from its first window, whoever asks first."""
+    from hansard.audio.windows import pack
+
+    if not engine.capabilities.detects_language:
+        return None
+    window = windows.first(parts.queue.database, job.id)
+    samples = pack(window, partial(parts.files.read_pcm, job.id, window.channel))
+    language, _ = engine.detect_language(samples)
+    return parts.queue.set_language(job.id, language)
+
+
+def _speech_options(options: Options, language: str | None, *, fallback: bool) -> SpeechOptions:
+    return SpeechOptions(
+        language=language,
+        task=options.task,
+        prompt=options.prompt,
+        hotwords=options.hotwords,
+        word_times=options.word_times,
+        max_tokens=options.max_tokens,
+        fallback=fallback,
+        guards=options.guards,
+    )
+
+
+# ── 8 and 9: look again where it is worth it, join, complete ─────────────────────────────────
+
+
+def finish(parts: Parts, unit: Unit) -> None:
+    """Join the answers to a transcript, once gaps and doubtful windows had their second look.
+
+    Streamed: windows are read, joined and written as segments a few at a time.
+    """
+    job = unit.job
+    assert job.prepared is not None
+    first_time = not windows.any_second(parts.queue.database, job.id)
+    if first_time and job.options.guards:
+        again = [
+            window
+            for channel in range(job.prepared.channels)
+            for window in _second_look(parts, job, channel)
+        ]
+        if again:
+            telemetry.count("windows.second_look", len(again))
+            parts.queue.listen_again(unit, again)
+            return
+    meters = [_meter(parts) for _ in range(job.prepared.channels)]
+    stream = join.merge(
+        [_segments(parts, job, channel, meter) for channel, meter in enumerate(meters)]
+    )
+
+    def head() -> Transcript:
+        return _head(parts, job, combined(meter.coverage() for meter in meters))
+
+    with telemetry.span("finish"):
+        parts.queue.complete(
+            unit, lambda connection: transcripts.save(connection, job.id, stream, head)
+        )
+    parts.files.drop_pcm(job.id)
+
+
+def _second_look(parts: Parts, job: Job, channel: int) -> Iterator[Window]:
+    meter = _meter(parts)
+    for _ in _segments(parts, job, channel, meter):
+        pass
+    rows = windows.heard(parts.queue.database, job.id, channel, 0)
+    return second_look(rows, meter.coverage().gaps)
+
+
+def _segments(parts: Parts, job: Job, channel: int, meter: CoverageMeter) -> Iterator[Segment]:
+    assert job.prepared is not None
+    limit = job.prepared.samples / SAMPLE_RATE
+    return join.segments(_answers(parts, job, channel), limit=limit, meter=meter)
+
+
+def _answers(parts: Parts, job: Job, channel: int) -> Iterator[tuple[Window, WindowResult]]:
+    """Each window of a channel with its one answer, whether from the first hearing or both."""
+    database = parts.queue.database
+    seconds = windows.heard(database, job.id, channel, 1)
+    second = next(seconds, None)
+    for window, result in windows.heard(database, job.id, channel, 0):
+        if second is not None and second[0].index == window.index:
+            yield window, settle(window, result, *second)
+            second = next(seconds, None)
+        else:
+            yield window, result
+
+
+def _meter(parts: Parts) -> CoverageMeter:
+    return CoverageMeter(pad=parts.settings.vad.pad)
+
+
+def _head(parts: Parts, job: Job, coverage: Coverage) -> Transcript:
+    assert job.prepared is not None
+    with parts.queue.database.read() as connection:
+        recording = recordings.get(connection, job.recording)
+    return Transcript(
+        id=job.identity[:16],
+        recording=recording.id,
+        name=recording.name,
+        seconds=round(job.prepared.samples / SAMPLE_RATE, 3),
+        engine=job.options.engine,
+        model=job.options.model,
+        task=job.options.task,
+        language=job.language,
+        coverage=coverage,
+        levels=job.prepared.levels,
+        enhanced=job.prepared.enhanced,
+        cost=windows.spent(parts.queue.database, job.id),
+    )
