@@ -54,8 +54,10 @@ _CHUNK: Final = 32 * 1024
 """Samples at the source's rate that are resampled at once."""
 _NAMED: Final = 8
 """Channels up to which FFmpeg knows how to mix down every layout it has a name for."""
-_MAKEUP: Final = 6.0
-"""dB that the compressor took from loud passages and that are given back before the limiter."""
+_UNTIMED: Final = frozenset(
+    ("aac", "ac3", "amr", "amrnb", "amrwb", "dts", "dtshd", "eac3", "loas", "mlp", "mp3", "truehd")
+)
+"""Bare streams of frames: FFmpeg makes up their timestamps, from the first frame's rate."""
 _PATIENCE: Final = 1000
 """Read errors in a row after which a file is taken to end."""
 
@@ -177,9 +179,13 @@ def _aligned(
     filler = MOST_FILLER
     position = 0.0  # seconds of the recording handed on so far
     earliest = -TOLERANCE
+    untimed = container.format.name in _UNTIMED
+    first_rate = 0
     for frame in frames:
-        length = frame.samples / frame.sample_rate
-        pts = frame.pts
+        rate = frame.sample_rate
+        first_rate = first_rate or rate
+        length = frame.samples / rate
+        pts = None if untimed and rate != first_rate else frame.pts
         gap = 0.0
         if pts is not None:
             ahead = pts * scale - begin - position
@@ -304,26 +310,29 @@ class _Resampler:
 def _enhanced(
     chunks: Iterable[NDArray[np.float32]], enhance: Enhancement
 ) -> Iterator[NDArray[np.int16]]:
-    """Band-pass, gain, compressor and limiter; as many samples come out as went in."""
+    """Band-pass, gain, compressor and limiter; as many samples come out as went in.
+
+    Each row goes its own way: a loud speaker on one channel must not press another down.
+    """
     import av
 
-    graph: Any = None
-    rows = 1
+    graphs: list[Any] = []
     for chunk in chunks:
-        if graph is None:
-            rows = chunk.shape[0]
-            graph = _voice_filter(enhance, rows)
-        packed = np.ascontiguousarray(chunk.T).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(packed, "flt", _layout(rows))
-        frame.sample_rate = SAMPLE_RATE
-        graph.push(frame)
-        yield from _pulled(graph, rows)
-    if graph is not None:
+        graphs = graphs or [_voice_filter(enhance) for _ in chunk]
+        for graph, row in zip(graphs, chunk, strict=True):
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(row).reshape(1, -1), "flt", "mono"
+            )
+            frame.sample_rate = SAMPLE_RATE
+            graph.push(frame)
+        yield np.concatenate([_pulled(graph) for graph in graphs])
+    for graph in graphs:
         graph.push(None)
-        yield from _pulled(graph, rows)
+    if graphs:
+        yield np.concatenate([_pulled(graph) for graph in graphs])
 
 
-def _voice_filter(enhance: Enhancement, rows: int) -> Any:
+def _voice_filter(enhance: Enhancement) -> Any:
     """A libavfilter graph. ``latency`` has the limiter give back the delay of its look-ahead."""
     from av.filter import Graph
 
@@ -333,7 +342,7 @@ def _voice_filter(enhance: Enhancement, rows: int) -> Any:
         ("lowpass", {"f": str(enhance.high)}),
         ("volume", {"volume": f"{enhance.gain}dB", "precision": "float"}),
         ("acompressor", {"threshold": "0.0625", "ratio": "2", "attack": "20", "release": "250"}),
-        ("volume", {"volume": f"{_MAKEUP}dB", "precision": "float"}),
+        ("volume", {"volume": f"{enhance.makeup}dB", "precision": "float"}),
         (
             "alimiter",
             {
@@ -347,7 +356,7 @@ def _voice_filter(enhance: Enhancement, rows: int) -> Any:
         ("aformat", {"sample_fmts": "s16", "sample_rates": str(SAMPLE_RATE)}),
         ("abuffersink", {}),
     ]
-    last = graph.add_abuffer(sample_rate=SAMPLE_RATE, format="flt", layout=_layout(rows))
+    last = graph.add_abuffer(sample_rate=SAMPLE_RATE, format="flt", layout="mono")
     for name, arguments in steps:
         step = graph.add(name, **arguments)
         last.link_to(step)
@@ -356,19 +365,16 @@ def _voice_filter(enhance: Enhancement, rows: int) -> Any:
     return graph
 
 
-def _layout(rows: int) -> str:
-    return {1: "mono", 2: "stereo"}.get(rows, f"{rows} channels")
-
-
-def _pulled(graph: Any, rows: int) -> Iterator[NDArray[np.int16]]:
+def _pulled(graph: Any) -> NDArray[np.int16]:
+    """What the graph has ready, in one row."""
     import av
 
+    parts = [np.empty((1, 0), dtype=np.int16)]
     while True:
         try:
-            frame = graph.pull()
+            parts.append(graph.pull().to_ndarray())
         except (av.BlockingIOError, av.EOFError):
-            return
-        yield frame.to_ndarray().reshape(-1, rows).T
+            return np.concatenate(parts, axis=1)
 
 
 def _joined(chunks: Iterable[NDArray[np.int16]]) -> Iterator[NDArray[np.int16]]:

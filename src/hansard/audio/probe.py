@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 READ_WHOLE: Final = 200.0
 """Seconds up to which a recording is listened to from end to end."""
 SPOTS: Final = 20
-SPOT_SECONDS: Final = 10.0
+SPOT_SECONDS: Final = 5.0
 """A longer one is listened to at so many places for so long each."""
 
 SILENCE: Final = 65
@@ -60,7 +60,9 @@ _MEASURED: Final = frozenset(
     ("aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "mp3", "mpeg", "mpegts", "ogg")
 )
 """Formats whose duration FFmpeg measures or estimates: there is no promise to hold them to."""
-_SIZED: Final = frozenset(("aiff", "avi", "mov,mp4,m4a,3gp,3g2,mj2", "wav"))
+_GUESSED: Final = frozenset(("aac", "amr", "amrnb", "amrwb", "loas"))
+"""Formats whose duration FFmpeg guesses from a first bit rate; their packets are counted."""
+_SIZED: Final = frozenset(("aiff", "asf", "avi", "mov,mp4,m4a,3gp,3g2,mj2", "wav"))
 """Formats that promise their size in bytes, which ``truncation`` has compared already."""
 
 
@@ -159,7 +161,7 @@ def _whole(path: Path, track: int, limits: LimitSettings) -> tuple[Media, float]
         raise
     _refuse_cut(path, None)
     seconds = media.seconds
-    if seconds is None:
+    if seconds is None or media.container in _GUESSED:
         seconds = _last_second(path, 0.0)
     elif media.container not in _MEASURED | _SIZED:
         _refuse_early_end(path, seconds)

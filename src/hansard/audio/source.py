@@ -54,7 +54,7 @@ _MAGIC: Final = re.compile(
     rb"RIFF|RF64|BW64|FORM|OggS|fLaC|ID3|caff|riff|#!AMR|MAC |wvpk|TTA1|tBaK|FLV|\.snd|\.RMF"
     rb"|\x1a\x45\xdf\xa3|\x30\x26\xb2\x75|\x0b\x77|\x7f\xfe\x80\x01|\x00\x00\x01[\xba\xb3]"
     rb"|\x06\x0e\x2b\x34|\x2e\x72\x61\xfd|Creative Voice|\xb7\xd8\x00\x20"
-    rb"|\xff[\xe2-\xef\xf2-\xff]"  # MPEG audio and ADTS frames: eleven bits set
+    rb"|\xff[\xe2-\xfd]"  # MPEG audio and ADTS frames: eleven bits set; ff fe is UTF-16
     rb"|....(?:ftyp|moov|mdat|wide|free|skip|pnot)"
     rb"|G.{187}G|.{4}G.{191}G",  # MPEG transport streams, plain and with time codes
     re.DOTALL,
@@ -196,7 +196,12 @@ def _is_media(path: Path) -> bool:
 
 
 def _name_in_address(address: str) -> str:
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise UsageError(
+            f"{address} is not an address: {error}.", hint="Check the spelling of the address."
+        ) from None
     return _safe(unquote(parts.path)) or parts.hostname or "download"
 
 

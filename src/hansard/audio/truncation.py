@@ -7,7 +7,7 @@ not say, and then nothing is missing.
 
 Layouts: RIFF (Microsoft, *Multimedia Programming Interface*, 1991) and RF64 (EBU Tech 3306);
 AIFF (Apple, 1989); ISO base media boxes (ISO/IEC 14496-12, 4.2); EBML (RFC 8794) and Matroska
-(RFC 9559); Ogg pages (RFC 3533, 6).
+(RFC 9559); the Advanced Systems Format (Microsoft, revision 01.20, 3.2); Ogg pages (RFC 3533, 6).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SLACK: Final = 4096
 
 _UNSIZED: Final = (0, 0xFFFFFFFF)
 """What writers to a pipe leave in a 32-bit size they could not know."""
+_FILE_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _MOST_BOXES: Final = 200_000
 """Boxes of an MP4 looked at: a day in fragments of a second is half as many."""
 
@@ -58,6 +59,8 @@ def ending(path: Path) -> Ending:
             return _boxes(file, size)
         elif head[:4] == b"\x1a\x45\xdf\xa3":
             missing = _matroska(file, size)
+        elif head[:4] == b"\x30\x26\xb2\x75":
+            missing = _asf(file, size)
         elif head[:4] == b"OggS":
             return Ending(open_ended=not _ogg_ends(file, size))
         else:
@@ -116,6 +119,17 @@ def _boxes(file: BufferedReader, size: int) -> Ending:
     if missing > SLACK or (missing > 0 and not indexed):
         return Ending(missing=missing, unfinished=not indexed)
     return WHOLE if indexed else Ending(unfinished=True)
+
+
+def _asf(file: BufferedReader, size: int) -> int:
+    """The size in the File Properties Object near the start of a WMA or WMV; 0 in a broadcast."""
+    file.seek(0)
+    head = file.read(65_536)
+    at = head.find(_FILE_PROPERTIES)
+    if at < 0 or at + 48 > len(head):
+        return 0
+    declared = int.from_bytes(head[at + 40 : at + 48], "little")
+    return declared - size
 
 
 def _matroska(file: BufferedReader, size: int) -> int:
