@@ -26,7 +26,12 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 60
-EXCUSED: dict[str, str] = {}
+EXCUSED = {
+    "src/hansard/cli/transcribe.py::transcribe": "its options are its signature: Typer reads them",
+    "src/hansard/store/migrations/versions/0001_jobs_windows_and_transcripts.py::upgrade": (
+        "a list of tables; a migration is read once and never changed"
+    ),
+}
 """``path`` or ``path::function`` → why it may be longer. A stale excuse fails."""
 
 BANNED = {"utils", "util", "helpers", "helper", "manager", "service", "base", "common", "misc"}
@@ -34,6 +39,9 @@ BANNED = {"utils", "util", "helpers", "helper", "manager", "service", "base", "c
 
 AT_HELP = {"annotated_doc", "msgspec", "shellingham", "typer", "typing_extensions"}
 """All that ``hansard --help`` may import from outside: each costs a person time at each call."""
+
+AT_COMMAND = AT_HELP | {"annotated_types", "pydantic", "pydantic_core", "typing_inspection"}
+"""What Typer itself adds as soon as a command is named: it checks values with pydantic."""
 
 
 def relative(path: Path) -> str:
@@ -96,18 +104,27 @@ def outside_modules(statement: str, *arguments: str) -> set[str]:
         for code in (statement, "pass")
     )
     # What a bare interpreter has already, an environment's own hooks put there.
-    return set(wanted.split()) - set(before.split()) - sys.stdlib_module_names - {"hansard"}
+    found = set(wanted.split()) - set(before.split()) - sys.stdlib_module_names - {"hansard"}
+    return {name for name in found if not name.startswith("_sysconfigdata_")}  # Python's own
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
     assert outside_modules("import hansard") == set()
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("transcribe", "--help"), ("--version",)])
-def test_help_imports_only_what_it_shows(arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (("--help",), AT_HELP),
+        (("--version",), AT_HELP),
+        (("transcribe", "--help"), AT_COMMAND),
+        (("jobs", "list", "--help"), AT_COMMAND),
+    ],
+)
+def test_help_imports_only_what_it_shows(arguments: tuple[str, ...], allowed: set[str]) -> None:
     found = outside_modules("import hansard.__main__ as m; m.main()", *arguments)
     assert "typer" in found, "the probe did not run the command line"
-    assert found <= AT_HELP, f"heavy imports belong inside functions: {sorted(found - AT_HELP)}"
+    assert found <= allowed, f"heavy imports belong inside functions: {sorted(found - allowed)}"
 
 
 # ── sizes and names ──────────────────────────────────────────────────────────────────────────
