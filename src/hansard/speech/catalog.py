@@ -8,6 +8,7 @@ holds the tables below in words; a test keeps the two the same.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -16,6 +17,7 @@ from hansard.config import Settings
 from hansard.errors import (
     HansardError,
     MachineError,
+    ModelBroken,
     ModelMissing,
     NotSupported,
     UnknownModel,
@@ -256,12 +258,11 @@ def resolve(
         price = settings.openai.prices.get(model)
         cost = None if price is None or seconds is None else price * seconds / 60.0
         return Choice("openai", model, "it was asked for", cost=cost)
-    _see_that_whisper_can(model, code, task, settings)
-    if models.directory(model, settings).is_dir():
-        models.look(models.directory(model, settings))
+    path = models.directory(model, settings)
+    here = models.look(path) if path.is_dir() or "/" in model else None
+    _see_that_whisper_can(model, code, task, english_only=here is not None and here.english_only)
+    if here is not None:
         return Choice("whisper", model, "it was asked for")
-    if "/" in model:
-        raise ModelMissing(f"There is no directory {model}.")
     if pull:
         models.pull(model, settings, progress)
     else:
@@ -314,8 +315,10 @@ def _see_that_sphinx_can(language: str | None, task: Task) -> None:
         )
 
 
-def _see_that_whisper_can(model: str, language: str | None, task: Task, settings: Settings) -> None:
-    if _can(model, language, task, settings):
+def _see_that_whisper_can(
+    model: str, language: str | None, task: Task, *, english_only: bool
+) -> None:
+    if _can(model, language, task, english_only=english_only):
         return
     plain = model.removesuffix(".en") if model.endswith(".en") else "small"
     what = "translate" if task == "translate" else f"do more than English, not {language}"
@@ -324,19 +327,16 @@ def _see_that_whisper_can(model: str, language: str | None, task: Task, settings
     )
 
 
-def _can(model: str, language: str | None, task: Task, settings: Settings) -> bool:
+def _can(model: str, language: str | None, task: Task, *, english_only: bool = False) -> bool:
+    """Whether a model serves a language and a task; ``english_only`` as its files say."""
     known = models.KNOWN.get(model)
-    english_only = known is not None and known.english_only
-    translates = known is None or known.translates
-    path = models.directory(model, settings)
-    if path.is_dir():
-        try:
-            english_only = english_only or models.look(path).english_only
-        except HansardError:
-            return True  # whoever opens it is told what is wrong with it
-    if task == "translate" and (english_only or not translates):
-        return False
-    return language in {None, "en"} or not english_only
+    if known is not None:
+        english_only = english_only or known.english_only
+        if task == "translate" and not known.translates:
+            return False
+    if english_only:
+        return task == "transcribe" and language in {None, "en"}
+    return True
 
 
 # ── auto ─────────────────────────────────────────────────────────────────────────────────────
@@ -375,13 +375,17 @@ class _Chooser(NamedTuple):
 
     def _installed(self) -> list[tuple[str, int]]:
         """Models on this disk that can do it and fit into memory, with their rungs."""
-        found = [
-            (model, _rung(model, self.settings))
-            for model in models.names(self.settings)
-            if memory.fits("whisper", model, self.settings)
+        found = []
+        for model in models.names(self.settings):
+            try:
+                weights = models.look(models.place(model, self.settings))
+            except HansardError:
+                continue  # `hansard models list` says what is wrong with it
             # An unknown language may be any: then a model that knows English alone will not do.
-            and _can(model, self.language or "?", self.task, self.settings)
-        ]
+            able = _can(model, self.language or "?", self.task, english_only=weights.english_only)
+            need = memory.of_whisper(weights.parameters, weights.size, self.settings)
+            if able and need <= memory.free():
+                found.append((model, _rung(model, weights)))
         # Of two on one rung the English-only one hears English better; otherwise by name.
         english = self.language == "en"
         return sorted(found, key=lambda f: (not (english and ".en" in f[0]), f[0]))
@@ -410,7 +414,7 @@ class _Chooser(NamedTuple):
                 models.see_that_it_can_be_pulled(model, self.settings)
                 return Choice("whisper", model, reason, to_pull=True)
             models.pull(model, self.settings, self.progress)
-        except (ModelMissing, MachineError) as problem:
+        except (ModelMissing, ModelBroken, MachineError) as problem:
             return problem  # the fallback says it, and how to get better
         return Choice("whisper", model, reason)
 
@@ -430,14 +434,13 @@ class _Chooser(NamedTuple):
         return _sphinx("no Whisper model is here and none could be fetched", note)
 
 
-def _rung(model: str, settings: Settings) -> int:
+def _rung(model: str, weights: models.Weights) -> int:
     """Where on the ladder a model stands: by its name, or by its size where we do not know it."""
     known = models.KNOWN.get(model)
     if known is not None:
         return LADDER.index(known.rung)
-    parameters = models.look(models.directory(model, settings)).parameters
     sizes = [models.KNOWN[name].parameters for name in LADDER]
-    return min(range(len(LADDER)), key=lambda at: abs(sizes[at] / parameters - 1))
+    return min(range(len(LADDER)), key=lambda at: abs(math.log(sizes[at] / weights.parameters)))
 
 
 def find_device(settings: Settings) -> Device:

@@ -76,6 +76,12 @@ def answers(settings: Settings) -> bool:
     return heard.is_set()
 
 
+def forget_silence() -> None:
+    """Ask again at the next question, whatever was heard before."""
+    with _silent_lock:
+        _silent_until.clear()
+
+
 class Stopped(Exception):
     """Somebody did not want to wait for a download any longer."""
 

@@ -20,7 +20,7 @@ parameters (layers grow with the width too).
 from __future__ import annotations
 
 from hansard.config import Settings
-from hansard.errors import HansardError, NotEnoughMemory
+from hansard.errors import NotEnoughMemory
 from hansard.speech import models
 
 MB = 10**6
@@ -88,15 +88,6 @@ def check(engine: str, model: str, settings: Settings) -> None:
             f"{there / MB:,.0f} MB are free.",
             hint="Close other programs, or choose a smaller model: --model base or --model sphinx.",
         )
-
-
-def fits(engine: str, model: str, settings: Settings) -> bool:
-    """Whether a model is whole and fits into the memory that is free now."""
-    try:
-        check(engine, model, settings)
-    except HansardError:
-        return False
-    return True
 
 
 def free() -> int:

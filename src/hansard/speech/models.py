@@ -292,10 +292,12 @@ def pull(
         UnknownModel: no published model has this name.
         ModelMissing: the hub may not be asked, does not answer in ``hub_patience`` seconds, or
             breaks off.
+        ModelBroken: a model of this name is there, and not whole.
         DiskFull, CannotWrite: the weights cannot be kept.
     """
     target = place(name, settings)
     if target.is_dir():
+        look(target)  # what is there may be broken, and whoever asks for it is to know
         return target
     known = see_that_it_can_be_pulled(target.name, settings)
     with _arrival(target) as staging:
@@ -313,13 +315,15 @@ def see_that_it_can_be_pulled(name: str, settings: Settings) -> Known:
     """Ask whether :func:`pull` has a chance, and fetch nothing.
 
     Raises:
-        UnknownModel, ModelMissing, DiskFull: see :func:`pull`.
+        UnknownModel, ModelMissing, ModelBroken, DiskFull: see :func:`pull`.
     """
     known = KNOWN.get(name)
     if known is None:
         raise UnknownModel(
             f"No published model is called {name}.", hint=f"There are: {', '.join(KNOWN)}."
         )
+    if place(name, settings).is_dir():
+        look(place(name, settings))
     if hub.is_forbidden(settings):
         raise missing(name, "the model hub may not be asked (offline)")
     if not hub.answers(settings):
