@@ -147,7 +147,9 @@ def _commands(
     command: Any, names: tuple[str, ...], parent: Any
 ) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
     """A command and all below it, parents first. Typer's own Click has no public types."""
-    context = command.context_class(command, info_name=names[-1], parent=parent)
+    context = command.context_class(
+        command, info_name=names[-1], parent=parent, **command.context_settings
+    )
     yield names, command, context
     for name, child in getattr(command, "commands", {}).items():
         if not child.hidden:
