@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from hansard import errors
 from hansard.config import Settings, WhisperSettings
 from hansard.model import Prefer
 from hansard.speech import catalog, hub, memory, models
+from hansard.speech.engine import SpeechOptions
 
 REPOSITORY = Path(__file__).parents[2]
 EVERYTHING = 64 * 10**9
@@ -308,6 +310,24 @@ def test_auto_pulls_and_the_model_is_one_that_loads(settings: Settings, a_hub: A
     files = len(a_hub.asked)
     assert models.pull("small", settings) == models.place("small", settings)
     assert len(a_hub.asked) == files, "what is here is not fetched again"
+
+
+def test_what_was_pulled_is_lent_and_heard(settings: Settings, a_hub: Any) -> None:
+    """From an empty directory to an answer, through the engine's own loading."""
+    assert a_hub.directory
+    one = settings.whisper.model_copy(update={"lanes": 1, "threads": 1, "batch": 1})
+    settings = settings.model_copy(update={"whisper": one})
+    choice = catalog.resolve("tiny", settings=settings)
+    catalog.check(choice, settings=settings)
+    lender = catalog.Models(settings)
+    noise = np.random.default_rng(0).integers(-3000, 3000, 16_000, dtype=np.int16)
+    with lender.lease(choice.engine, choice.model) as engine:
+        [answer] = engine.transcribe([noise], SpeechOptions(language="en", max_tokens=8))
+        assert answer.language == "en"
+        assert (engine.name, engine.model) == ("whisper", "tiny")
+    lender.remove("tiny")
+    assert left_behind(settings) == []
+    lender.close()
 
 
 @pytest.mark.usefixtures("a_hub")

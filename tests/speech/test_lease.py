@@ -13,6 +13,7 @@ import pytest
 from hansard import errors
 from hansard.config import Settings
 from hansard.model import WindowResult
+from hansard.speech import memory
 from hansard.speech.engine import Capabilities, Engine, Samples, SpeechOptions
 from hansard.speech.lease import Models, open_engine
 
@@ -285,6 +286,20 @@ def test_room_is_made_by_unloading_what_is_idle(tmp_path: Path, loader: Loader) 
     with lender.lease("whisper", "two"):
         assert lender.loaded() == [("whisper", "two")]
     lender.close()
+
+
+def test_what_is_loaded_needs_no_more_memory(
+    lender: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free", lambda: 0)
+    settings = Settings(data=tmp_path)
+    with lender.lease("sphinx", "en-us"):
+        memory.check("sphinx", "en-us", settings)
+        with pytest.raises(errors.NotEnoughMemory):
+            memory.check("openai", "whisper-1", settings)
+    lender.sweep(every=True)
+    with pytest.raises(errors.NotEnoughMemory):
+        memory.check("sphinx", "en-us", settings)
 
 
 def test_closing_lends_nothing_more_and_takes_nothing_away(lender: Models, loader: Loader) -> None:

@@ -384,7 +384,7 @@ class _Chooser(NamedTuple):
             # An unknown language may be any: then a model that knows English alone will not do.
             able = _can(model, self.language or "?", self.task, english_only=weights.english_only)
             need = memory.of_whisper(weights.parameters, weights.size, self.settings)
-            if able and need <= memory.free():
+            if able and memory.has_room("whisper", model, need):
                 found.append((model, _rung(model, weights)))
         # Of two on one rung the English-only one hears English better; otherwise by name.
         english = self.language == "en"
@@ -402,7 +402,7 @@ class _Chooser(NamedTuple):
                 if device == "cuda"
                 else memory.of_whisper(known.parameters, size, self.settings)
             )
-            if need <= memory.free():
+            if memory.has_room("whisper", LADDER[at], need):
                 return at
         return 0
 

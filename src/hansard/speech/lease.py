@@ -190,6 +190,7 @@ class Models:
                 del self._held[key]
                 self._changed.notify_all()
             raise
+        memory.hold(*key)
         with self._changed:
             held.engine = engine
             self._changed.notify_all()
@@ -252,6 +253,7 @@ class Models:
 
 
 def _close(key: Key, engine: Engine) -> None:
+    memory.let_go(*key)
     try:
         engine.close()
     except Exception:

@@ -19,6 +19,9 @@ parameters (layers grow with the width too).
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
+
 from hansard.config import Settings
 from hansard.errors import NotEnoughMemory
 from hansard.speech import models
@@ -74,18 +77,44 @@ def of_whisper(parameters: int, size: int, settings: Settings) -> int:
     return int(max(size + loaded, loaded + lanes * width * _LANE))
 
 
+def has_room(engine: str, model: str, need: int) -> bool:
+    """Whether so many bytes are free for a model, or it lies in this process's memory already."""
+    with _lock:
+        if (engine, model) in _held:
+            return True
+    return need <= free()
+
+
+_lock = threading.Lock()
+_held: Counter[tuple[str, str]] = Counter()
+
+
+def hold(engine: str, model: str) -> None:
+    """Note that a model was loaded: using it again takes no more memory."""
+    with _lock:
+        _held[engine, model] += 1
+
+
+def let_go(engine: str, model: str) -> None:
+    """Note that a model was unloaded."""
+    with _lock:
+        _held[engine, model] -= 1
+        if _held[engine, model] <= 0:
+            del _held[engine, model]
+
+
 def check(engine: str, model: str, settings: Settings) -> None:
-    """See that a model fits into the memory that is free now.
+    """See that a model fits into the memory that is free now, or is loaded in this process.
 
     Raises:
         NotEnoughMemory: it does not.
         EngineError: see :func:`needed`.
     """
-    wanted, there = needed(engine, model, settings), free()
-    if wanted > there:
+    wanted = needed(engine, model, settings)
+    if not has_room(engine, model, wanted):
         raise NotEnoughMemory(
             f"{engine}/{model} takes about {wanted / MB:,.0f} MB of memory; "
-            f"{there / MB:,.0f} MB are free.",
+            f"{free() / MB:,.0f} MB are free.",
             hint="Close other programs, or choose a smaller model: --model base or --model sphinx.",
         )
 
