@@ -90,6 +90,13 @@ def test_loud_enough_audio_is_left_alone() -> None:
     assert enhancement(measured(sine(QUIET + 2))) is not None
 
 
+def test_enhancement_asked_for_does_not_lower_what_is_loud() -> None:
+    plan = enhancement(measured(sine(-3)), always=True)
+    assert plan is not None
+    assert plan.gain == 0
+    assert enhancement(measured(), always=True) is None
+
+
 def envelope(signal: np.ndarray) -> np.ndarray:
     tenths = np.abs(signal.astype(np.float64)).reshape(-1, SAMPLE_RATE // 10)
     return np.asarray(tenths.mean(axis=1))
