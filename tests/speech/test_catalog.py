@@ -506,7 +506,8 @@ DAMAGE: dict[str, Any] = {
     "no tokenizer.json": lambda d: (d / "tokenizer.json").unlink(),
     "no vocabulary": lambda d: (d / "vocabulary.json").unlink(),
     "no config.json": lambda d: (d / "config.json").unlink(),
-    "Expecting": lambda d: (d / "config.json").write_text("{"),
+    "truncated": lambda d: (d / "config.json").write_text("{"),
+    "malformed": lambda d: (d / "tokenizer.json").write_text('{"a": 1,}'),
     "no attribute": lambda d: (d / "config.json").write_text("[]"),
 }
 
