@@ -1,4 +1,4 @@
-"""The values that move through Hansard: frozen, typed, and free of behaviour that needs the outside.
+"""The values that move through Hansard: frozen, typed, and independent of the outside.
 
 Units, everywhere in the package unless a name says otherwise:
 

@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from hansard import telemetry
 from hansard.config import Settings
 from hansard.errors import CostTooHigh, DiskFull, SilentAudio
@@ -44,6 +46,7 @@ from hansard.model import (
 from hansard.speech import join
 from hansard.speech.coverage import CoverageMeter, combined, second_look, settle
 from hansard.speech.engine import Engine, Samples, SpeechOptions
+from hansard.speech.guards import judge
 from hansard.store import recordings, transcripts, windows
 from hansard.store.files import Files
 
@@ -133,9 +136,16 @@ def submit(parts: Parts, name: str, chunks: Iterable[bytes], request: Request) -
 
 
 def examine(
-    path: Path, settings: Settings, request: Request, *, full: bool = False
+    path: Path, settings: Settings, request: Request, *, full: bool = False, pull: bool = True
 ) -> tuple[Preflight, Choice]:
     """What is in a file, whether it is fit, and which model would hear it.
+
+    Args:
+        path: a local file.
+        settings: limits, and where models are.
+        request: what is to be done with it.
+        full: measure all of it, not samples of a long recording.
+        pull: fetch the model's weights where they are missing.
 
     Raises:
         BadInput: the recording cannot be used.
@@ -152,6 +162,7 @@ def examine(
         seconds=fit.seconds,
         prefer=request.prefer,
         settings=settings,
+        pull=pull,
     )
     return fit, choice
 
@@ -160,7 +171,7 @@ def _options(request: Request, choice: Choice) -> Options:
     return Options(
         engine=choice.engine,
         model=choice.model,
-        language=request.language,
+        language=request.language or choice.language,
         task=request.task,
         channels=request.channels,
         track=request.track,
@@ -306,8 +317,16 @@ def listen(parts: Parts, engine: Engine, unit: Unit) -> None:
         options = _speech_options(unit.job.options, language, fallback=hearing > 0)
         with telemetry.span("engine"):
             results = engine.transcribe([audio[index] for index in chosen], options)
-        answers.update(zip(chosen, results, strict=True))
+        for index, result in zip(chosen, results, strict=True):
+            answers[index] = _judged(result, unit.parts[index], options)
     parts.queue.record(unit, [answers[index] for index in range(len(unit.parts))])
+
+
+def _judged(result: WindowResult, part: Part, options: SpeechOptions) -> WindowResult:
+    """The answer with its doubt, for engines that do not judge themselves."""
+    if not options.guards or result.doubt is not None:
+        return result
+    return replace(result, doubt=judge(result, part.window.seconds))
 
 
 def _packed(parts: Parts, part: Part) -> Samples:

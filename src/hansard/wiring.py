@@ -63,6 +63,7 @@ class House:
         self.parts = transcription.Parts(settings, self.queue, self.files)
         self._models: Models | None = None
         self._crew: Crew | None = None
+        self._tidy()
 
     def __enter__(self) -> Self:
         return self
@@ -86,13 +87,12 @@ class House:
         if self._crew is None:
             self._crew = Crew(
                 self.queue,
-                self.presence,
                 {
                     "prepare": partial(transcription.prepare, self.parts),
                     "finish": partial(transcription.finish, self.parts),
                 },
                 self._listener,
-                on_gone=self._sweep,
+                tidy=self._tidy,
             )
             self._crew.start()
 
@@ -149,8 +149,13 @@ class House:
                 able.lanes, able.batch, partial(transcription.listen, self.parts, loaded)
             )
 
-    def _sweep(self, gone: list[str]) -> None:
-        """Remove what dead workers left half-done, and what no job needs any more."""
+    def _tidy(self) -> None:
+        """Free what dead workers held, and remove what they left and nobody needs."""
+        left = {*self.queue.owners(), *self.presence.known(), *self.files.scratch_workers()}
+        gone = self.presence.gone(left)
+        if not gone:
+            return
+        self.queue.free(gone)
         self.files.sweep(gone)
         needed = progress.open_jobs(self.database)
         for key in self.files.pcm_keys() - needed:
@@ -166,6 +171,7 @@ class House:
         for sha256 in lost:
             _log.info("removing recording %s, which was never submitted", sha256)
             self.files.forget_recording(sha256)
+        self.presence.forget(gone)
 
     def close(self) -> None:
         """Stop working and let go of everything. Calling it twice is harmless."""

@@ -23,7 +23,7 @@ from hansard import transcription
 from hansard.cli.app import run
 from hansard.jobs.worker import Listener
 from hansard.model import Utterance, WindowResult, Word
-from hansard.speech.engine import Samples, SpeechOptions
+from hansard.speech.engine import Capabilities, Samples, SpeechOptions
 from hansard.wiring import House
 
 VOCABULARY = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "home"]
@@ -34,6 +34,24 @@ class QuickEngine:
 
     def __init__(self, log: str) -> None:
         self._log = log
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            languages=None,
+            detects_language=True,
+            word_times=True,
+            translation=False,
+            prompts=False,
+            hotwords=False,
+            window_seconds=30.0,
+            batch=2,
+            lanes=2,
+            device="cpu",
+        )
+
+    def detect_language(self, window: Samples) -> tuple[str, float]:
+        return ("en" if len(window) else "xx"), 1.0
 
     def transcribe(self, batch: Sequence[Samples], options: SpeechOptions) -> list[WindowResult]:
         return [self._hear(window, options) for window in batch]

@@ -54,7 +54,7 @@ def check(
     for one in source.expand(inputs):
         try:
             with _on_disk(one, configured.limits) as path:
-                fit, choice = examine(path, configured, request, full=full)
+                fit, choice = examine(path, configured, request, full=full, pull=False)
         except HansardError as error:
             worst = worst or error
             if json:

@@ -119,7 +119,7 @@ def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
 
 def _line(found: ModelInfo) -> str:
     state = found.problem or ("here" if found.installed else "not here")
-    return f"{found.engine}/{found.name:<24} {_size(found.size):>10}  {state}"
+    return f"{found.name:<24} {_size(found.size):>10}  {state}"
 
 
 def _size(count: int | None) -> str:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
 from hansard.errors import EngineError, HansardError, LeaseLost
-from hansard.jobs.presence import Presence
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
 from hansard.model import Step, Value
@@ -84,18 +83,16 @@ class Crew:
     def __init__(
         self,
         queue: Queue,
-        presence: Presence,
         steps: Mapping[Step, StepHandler],
         listeners: Listeners,
         *,
-        on_gone: Callable[[list[str]], None] = lambda _: None,
+        tidy: Callable[[], None] = lambda: None,
     ) -> None:
-        """``on_gone`` is told the names of workers that died, after their work was freed."""
+        """``tidy`` is called now and then; it frees what dead workers held."""
         self._queue = queue
-        self._presence = presence
         self._steps = steps
         self._listeners = listeners
-        self._on_gone = on_gone
+        self._tidy = tidy
         self._stop = threading.Event()
         self._guard = threading.Lock()
         self._in_hand: set[str] = set()
@@ -103,8 +100,7 @@ class Crew:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Free what dead workers left, then begin to pull."""
-        self._free_gone()
+        """Begin to pull."""
         self._spawn("steps", self._take_steps)
         self._spawn("watch", self._watch)
 
@@ -182,7 +178,7 @@ class Crew:
                         self._queue.renew(held)
                 if now - looked >= _ROUND:
                     looked = now
-                    self._free_gone()
+                    self._tidy()
             database.wait(seen, _NAP)
 
     def _open(self, pair: tuple[str, str]) -> None:
@@ -231,10 +227,3 @@ class Crew:
             if pair not in queue.waiting_models():
                 return
             queue.database.wait(seen, _NAP)
-
-    def _free_gone(self) -> None:
-        gone = self._presence.gone({*self._queue.owners(), *self._presence.known()})
-        if gone:
-            self._queue.free(gone)
-            self._on_gone(gone)
-            self._presence.forget(gone)

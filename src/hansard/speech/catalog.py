@@ -92,6 +92,8 @@ class Choice(Value, frozen=True):
     """The longest window the engine takes."""
     to_pull: bool = False
     """The weights are not here yet (only where ``resolve`` was told not to pull)."""
+    language: str | None = None
+    """The only language the model knows, where it has just one."""
 
 
 class ModelInfo(Value, frozen=True):
@@ -293,7 +295,7 @@ def check(choice: Choice, *, seconds: float | None = None, settings: Settings) -
 def _sphinx(reason: str, *notes: str) -> Choice:
     from hansard.speech.sphinx import WINDOW_SECONDS
 
-    return Choice("sphinx", "en-us", reason, notes, window_seconds=WINDOW_SECONDS)
+    return Choice("sphinx", "en-us", reason, notes, window_seconds=WINDOW_SECONDS, language="en")
 
 
 def _code(language: str | None) -> str | None:
