@@ -31,6 +31,7 @@ def encoded(path: Path, samples: NDArray[np.int16], codec: str = "flac") -> Path
     layout = "mono" if len(rows) == 1 else "stereo"
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=16_000, layout=layout)
+        assert isinstance(stream, av.AudioStream)
         for start in range(0, rows.shape[1], 16_000):
             piece = np.ascontiguousarray(rows[:, start : start + 16_000])
             packed = piece.T.reshape(1, -1).copy()
@@ -61,7 +62,7 @@ def long_meeting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hansard(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command line in its own process, with its own data directory."""
 
-    def run(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "hansard", *map(str, arguments)],
             capture_output=True,
@@ -69,7 +70,7 @@ def hansard(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             check=False,
             cwd=tmp_path,
             timeout=110,
-            **more,  # type: ignore[call-overload] # input=
+            input=stdin,
         )
 
     return run

@@ -72,8 +72,8 @@ def planned(count: int, start: int = 0) -> list[Window]:
     return [Window(i, 0, (Span(i * 1000, i * 1000 + 900),)) for i in range(start, start + count)]
 
 
-def submit(queue: Queue, name: str = "a", options: Options = OPTIONS, **more: int) -> Job:
-    return queue.submit(recording(name), options, LEVELS, **more)[0]
+def submit(queue: Queue, name: str = "a", options: Options = OPTIONS, *, priority: int = 5) -> Job:
+    return queue.submit(recording(name), options, LEVELS, priority=priority)[0]
 
 
 def prepare(queue: Queue, count: int) -> Unit:
