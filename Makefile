@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all install check test demo bench docs lock clean
+.PHONY: all install check lint format types rooms pages locks test demo bench docs lock clean
 
 # One after the other, also under `make -j`: the checks are quick and say more.
 all:
@@ -61,12 +61,25 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.hansard
 install: $(VENV)/.hansard
 	@echo "Ready: . $(BIN)/activate, then hansard --help"
 
-check: $(VENV)/.dev
+# `make -k check` goes on after the first complaint.
+check: lint format types rooms pages locks
+
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
+
+format: $(VENV)/.dev
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
 	$(BIN)/mypy
+
+rooms: $(VENV)/.dev
 	$(BIN)/lint-imports
+
+pages: $(VENV)/.dev
 	$(BIN)/python docs/build.py --check
+
+locks: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_structure.py -k lock
 
 test: $(VENV)/.dev
