@@ -326,10 +326,11 @@ def test_a_batch_is_like_in_length_and_begins_with_the_earliest(queue: Queue) ->
     assert sorted(part.window.index for part in batch.parts) == [0, 2, 4]
 
 
-def test_batches_are_filled_across_jobs_that_decode_alike(queue: Queue) -> None:
+def test_batches_are_filled_across_jobs_that_decode_alike(queue: Queue, clock: Clock) -> None:
     for name in "abc":
         submit(queue, name)
         prepare(queue, 1)
+    clock.now += 1
     other = submit(queue, "d", options=Options("sphinx", "en-us", language="en", prompt="other"))
     prepare(queue, 1)
     batch = listen(queue, batch=8)

@@ -12,7 +12,6 @@ window that is done stays done: whatever happens to the job, it is never claimed
 
 from __future__ import annotations
 
-import random
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,12 +19,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from hansard.errors import EngineDied, HansardError, InvalidState, LeaseLost, UnknownJob
-from hansard.jobs import claim, rows
+from hansard.errors import EngineDied, HansardError, InvalidState, LeaseLost
+from hansard.jobs import claim, rows, states
 from hansard.jobs.rows import Unit
 from hansard.model import (
     OPEN_STATES,
-    Failure,
     Job,
     Levels,
     Options,
@@ -36,7 +34,7 @@ from hansard.model import (
 )
 from hansard.store import recordings
 from hansard.store.database import Database
-from hansard.store.tables import IS_LEFT, IS_OPEN, attempts, jobs, windows
+from hansard.store.tables import IS_LEFT, IS_OPEN, jobs, windows
 
 
 class Queue:
@@ -84,8 +82,8 @@ class Queue:
                 found = None
             if found is not None:
                 if found.state in ("failed", "cancelled"):
-                    self._revive(connection, found.id)
-                return rows.job(self._row(connection, found.id)), found.state != "completed"
+                    states.revive(connection, found.id)
+                return rows.job(states.row(connection, found.id)), found.state != "completed"
             recordings.add(connection, recording)
             now = self._clock()
             job_id = rows.new_id(now)
@@ -108,7 +106,7 @@ class Queue:
                     created=now,
                 )
             )
-            return rows.job(self._row(connection, job_id)), True
+            return rows.job(states.row(connection, job_id)), True
 
     def find(self, recording: str, options: Options) -> Job | None:
         """The job that did, does or would take up this very work; ``None`` where there is none."""
@@ -127,7 +125,13 @@ class Queue:
             if row is None:
                 return None
             if row.attempt >= self.attempts:
-                self._end(connection, row.id, "failed", _poisoned(f"step {row.step}").failure())
+                states.end(
+                    connection,
+                    row.id,
+                    "failed",
+                    _poisoned(f"step {row.step}").failure(),
+                    now=self._clock(),
+                )
                 return None
             token = secrets.token_hex(16)
             connection.execute(
@@ -142,7 +146,7 @@ class Queue:
                     lease_until=now + self.lease_seconds,
                 )
             )
-            return Unit(token, row.step, rows.job(self._row(connection, row.id)))
+            return Unit(token, row.step, rows.job(states.row(connection, row.id)))
 
     def waiting_models(self) -> list[tuple[str, str]]:
         """Engine and model of jobs that have or will have windows to hear, urgent ones first."""
@@ -175,7 +179,7 @@ class Queue:
             if worn is not None:
                 window = rows.window(worn)
                 cause = _poisoned(f"window {window.index}")
-                self._end(connection, worn.job, "failed", cause.failure())
+                states.end(connection, worn.job, "failed", cause.failure(), now=self._clock())
                 return None
             token = secrets.token_hex(16)
             connection.execute(
@@ -195,7 +199,7 @@ class Queue:
                 .where(jobs.c.id.in_(names), jobs.c.state != "running")
                 .values(state="running", started=sa.func.coalesce(jobs.c.started, now))
             )
-            owners = {name: rows.job(self._row(connection, name)) for name in names}
+            owners = {name: rows.job(states.row(connection, name)) for name in names}
             parts = tuple(rows.part(row, owners[row.job]) for row in chosen)
             return Unit(token, "listen", parts[0].job, parts)
 
@@ -221,7 +225,7 @@ class Queue:
         """
         with self.database.write() as connection:
             self._hold(connection, unit, {"position": position})
-            self._insert(connection, unit.job.id, planned, hearing)
+            states.plan(connection, unit.job.id, planned, hearing)
 
     def end_prepare(self, unit: Unit, prepared: Prepared) -> None:
         """All windows are written: the job is listened to, or finished where that is done."""
@@ -235,7 +239,7 @@ class Queue:
                 "owner": None,
             }
             self._hold(connection, unit, values)
-            self._advance(connection, unit.job.id)
+            states.advance(connection, unit.job.id)
 
     def set_language(self, job: str, language: str) -> str:
         """Fix a job's language; whoever detects it first decides. Returns the one in force."""
@@ -272,7 +276,7 @@ class Queue:
                 )
                 written += done.rowcount
             for job in {part.job.id for part in unit.parts}:
-                self._advance(connection, job)
+                states.advance(connection, job)
         if not written:
             raise LeaseLost("The windows were taken over by another worker.")
 
@@ -281,15 +285,15 @@ class Queue:
         with self.database.write() as connection:
             values = {"step": "listen", "attempt": 0, "token": None, "owner": None}
             self._hold(connection, unit, values)
-            self._insert(connection, unit.job.id, planned, hearing=1)
-            self._advance(connection, unit.job.id)
+            states.plan(connection, unit.job.id, planned, 1)
+            states.advance(connection, unit.job.id)
 
     def complete(self, unit: Unit, write: Callable[[sa.Connection], None]) -> None:
         """End a job well; ``write`` adds the transcript in the same transaction."""
         with self.database.write() as connection:
             self._hold(connection, unit, {})
             write(connection)
-            self._end(connection, unit.job.id, "completed", None)
+            states.end(connection, unit.job.id, "completed", None, now=self._clock())
 
     # ── trouble ──────────────────────────────────────────────────────────────────────────────
 
@@ -298,13 +302,13 @@ class Queue:
         now = self._clock()
         with self.database.write() as connection:
             for job in {part.job.id for part in unit.parts} or {unit.job.id}:
-                row = self._row(connection, job)
+                row = states.row(connection, job)
                 tried = self._tried(connection, unit, row)
                 if row.state not in OPEN_STATES or tried is None:
                     continue  # cancelled, or another's by now: nothing of ours to report
-                self._note(connection, row, unit.step, error.failure(), now)
-                self._set_back(connection, job, error, tried, now)
-            self._let_go(connection, windows.c.token == unit.token, jobs.c.token == unit.token)
+                states.note(connection, job, unit.step, error.failure(), owner=self.owner, now=now)
+                states.set_back(connection, job, error, tried=tried, limit=self.attempts, now=now)
+            states.let_go(connection, windows.c.token == unit.token, jobs.c.token == unit.token)
 
     def fail_model(self, engine: str, model: str, error: HansardError) -> None:
         """A model cannot be loaded: every open job that needs it fails, or waits for better."""
@@ -319,11 +323,12 @@ class Queue:
                 )
             ).all()
             for row in needing:
-                self._note(connection, row, "listen", error.failure(), now)
-                tried = connection.scalar(
-                    sa.select(sa.func.count()).select_from(attempts).where(attempts.c.job == row.id)
+                tried = states.note(
+                    connection, row.id, "listen", error.failure(), owner=self.owner, now=now
                 )
-                self._set_back(connection, row.id, error, tried or 1, now)
+                states.set_back(
+                    connection, row.id, error, tried=tried, limit=self.attempts, now=now
+                )
 
     def give_back(self) -> None:
         """Free all that this worker holds, as if it had never been claimed."""
@@ -334,7 +339,7 @@ class Queue:
         held = list(owners)
         if held:
             with self.database.write() as connection:
-                self._let_go(
+                states.let_go(
                     connection, windows.c.owner.in_(held), jobs.c.owner.in_(held), worn=worn
                 )
 
@@ -357,14 +362,14 @@ class Queue:
             InvalidState: it has ended already.
         """
         with self.database.write() as connection:
-            row = self._row(connection, job_id)
+            row = states.row(connection, job_id)
             if row.state not in OPEN_STATES:
                 raise InvalidState(
                     f"Job {row.id} is {row.state}: there is nothing to cancel.",
                     hint="`hansard jobs list` shows what is open.",
                 )
-            self._end(connection, row.id, "cancelled", None)
-            return rows.job(self._row(connection, row.id))
+            states.end(connection, row.id, "cancelled", None, now=self._clock())
+            return rows.job(states.row(connection, row.id))
 
     def retry(self, job_id: str) -> Job:
         """Take a failed or cancelled job up again; finished windows are kept.
@@ -373,7 +378,7 @@ class Queue:
             InvalidState: it is open or completed, or a later job does the same work.
         """
         with self.database.write() as connection:
-            row = self._row(connection, job_id)
+            row = states.row(connection, job_id)
             if row.state not in ("failed", "cancelled"):
                 raise InvalidState(
                     f"Job {row.id} is {row.state}: only failed and cancelled jobs are retried.",
@@ -384,16 +389,10 @@ class Queue:
                     f"Job {row.id} was superseded by a later job for the same recording.",
                     hint="`hansard jobs list` shows it.",
                 )
-            self._revive(connection, row.id)
-            return rows.job(self._row(connection, row.id))
+            states.revive(connection, row.id)
+            return rows.job(states.row(connection, row.id))
 
     # ── inside a transaction ─────────────────────────────────────────────────────────────────
-
-    def _row(self, connection: sa.Connection, job_id: str) -> sa.Row[Any]:
-        row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).first()
-        if row is None:
-            raise UnknownJob(f"There is no job {job_id}.", hint="`hansard jobs list` shows them.")
-        return row
 
     def _hold(self, connection: sa.Connection, unit: Unit, values: dict[str, Any]) -> None:
         """Write to the job of a claimed step, or nothing at all where it is not ours."""
@@ -409,45 +408,6 @@ class Queue:
         if done.rowcount != 1:
             raise LeaseLost(f"Job {unit.job.id} was cancelled or taken over.")
 
-    def _insert(
-        self, connection: sa.Connection, job: str, planned: Sequence[Window], hearing: int
-    ) -> None:
-        if not planned:
-            return
-        known = {
-            (row.channel, row.position)
-            for row in connection.execute(
-                sa.select(windows.c.channel, windows.c.position).where(
-                    windows.c.job == job,
-                    windows.c["pass"] == hearing,
-                    windows.c.position.in_([window.index for window in planned]),
-                )
-            )
-        }
-        fresh = [
-            {
-                "job": job,
-                "pass": hearing,
-                "channel": window.channel,
-                "position": window.index,
-                "window": rows.json(window),
-                "samples": window.samples,
-            }
-            for window in planned
-            if (window.channel, window.index) not in known
-        ]
-        if fresh:
-            connection.execute(windows.insert(), fresh)
-
-    def _advance(self, connection: sa.Connection, job: str) -> None:
-        """Listening is over when preparing is and no window is left."""
-        left = sa.exists().where(windows.c.job == job, IS_LEFT)
-        connection.execute(
-            jobs.update()
-            .where(jobs.c.id == job, jobs.c.step == "listen", ~left)
-            .values(step="finish", attempt=0)
-        )
-
     def _tried(self, connection: sa.Connection, unit: Unit, row: sa.Row[Any]) -> int | None:
         """Attempts at this unit so far; ``None`` where it is not ours any more."""
         if unit.step != "listen":
@@ -459,95 +419,6 @@ class Queue:
         )
         return worst
 
-    def _note(
-        self, connection: sa.Connection, row: sa.Row[Any], step: str, cause: Failure, now: float
-    ) -> None:
-        so_far = sa.select(sa.func.count()).select_from(attempts).where(attempts.c.job == row.id)
-        connection.execute(
-            attempts.insert().values(
-                job=row.id,
-                number=(connection.scalar(so_far) or 0) + 1,
-                step=step,
-                owner=self.owner,
-                ended=now,
-                failure=rows.json(cause),
-            )
-        )
-
-    def _set_back(
-        self, connection: sa.Connection, job: str, error: HansardError, tried: int, now: float
-    ) -> None:
-        if error.trouble == "permanent" or tried >= self.attempts:
-            self._end(connection, job, "failed", error.failure())
-            return
-        connection.execute(
-            jobs.update()
-            .where(jobs.c.id == job)
-            .values(
-                state="retrying",
-                not_before=now + (error.retry_after or _backoff(tried)),
-                failure=rows.json(error.failure()),
-            )
-        )
-
-    def _end(self, connection: sa.Connection, job: str, state: str, cause: Failure | None) -> None:
-        connection.execute(
-            jobs.update()
-            .where(jobs.c.id == job)
-            .values(
-                state=state,
-                finished=self._clock(),
-                failure=None if cause is None else rows.json(cause),
-                owner=None,
-                token=None,
-                lease_until=None,
-            )
-        )
-        self._let_go(connection, windows.c.job == job, jobs.c.id == job)
-
-    def _revive(self, connection: sa.Connection, job: str) -> None:
-        connection.execute(
-            jobs.update()
-            .where(jobs.c.id == job)
-            .values(
-                state="queued",
-                step="prepare",  # which is over at once where prepared audio is still there
-                attempt=0,
-                not_before=0,
-                finished=None,
-                failure=None,
-            )
-        )
-        connection.execute(
-            windows.update().where(windows.c.job == job, IS_LEFT).values(state="waiting", attempt=0)
-        )
-
-    @staticmethod
-    def _let_go(
-        connection: sa.Connection,
-        of_windows: sa.ColumnElement[bool],
-        of_jobs: sa.ColumnElement[bool],
-        *,
-        worn: bool = True,
-    ) -> None:
-        back = 0 if worn else 1
-        connection.execute(
-            windows.update()
-            .where(of_windows, IS_LEFT, windows.c.state == "taken")
-            .values(
-                state="waiting",
-                attempt=windows.c.attempt - back,
-                owner=None,
-                token=None,
-                lease_until=None,
-            )
-        )
-        connection.execute(
-            jobs.update()
-            .where(of_jobs, jobs.c.token.is_not(None))
-            .values(attempt=jobs.c.attempt - back, owner=None, token=None, lease_until=None)
-        )
-
 
 def _identity(recording: str, options: Options) -> str:
     return rows.digest("transcribe", recording, rows.json(options))
@@ -558,8 +429,3 @@ def _poisoned(what: str) -> EngineDied:
         f"The worker ended every time it came to {what}.",
         hint="Look at memory with `hansard doctor`; another --model may pass.",
     )
-
-
-def _backoff(tried: int) -> float:
-    """Seconds to wait: 1, 2, 4 … 300, each up to half less at random so that crowds disperse."""
-    return min(300.0, 2.0 ** (tried - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 not a secret
