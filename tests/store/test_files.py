@@ -64,9 +64,12 @@ def test_a_full_disk_leaves_nothing(files: Files, monkeypatch: pytest.MonkeyPatc
     def full(_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files_module, "_sync", full)
-    with pytest.raises(DiskFull, match="no room left"), files.take_in("x", [b"one"]):
-        pass
+    monkeypatch.setattr(files_module, "_sync_file", full)
+    with (
+        pytest.raises(DiskFull, match="no room left"),
+        files.take_in("x", [b"one"]) as draft,
+    ):
+        draft.keep()
     assert left_behind(files) == []
 
 

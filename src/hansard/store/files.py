@@ -14,6 +14,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -65,12 +66,14 @@ class Files:
                         digest.update(chunk)
                         out.write(chunk)
                         size += len(chunk)
-                    _sync(out)
             if size == 0:
                 raise EmptyFile(
                     f"{path.name} has no bytes.", hint="Was it copied or recorded to the end?"
                 )
-            yield Draft(path, digest.hexdigest(), size, self)
+            # Bringing gigabytes to the disk takes seconds: meanwhile the file can be examined.
+            with ThreadPoolExecutor(1, "hansard-sync") as pool:
+                synced = pool.submit(_sync_file, path)
+                yield Draft(path, digest.hexdigest(), size, self, synced)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -177,16 +180,24 @@ class Files:
 class Draft:
     """A file in scratch, whole and hashed; :meth:`keep` makes it a recording."""
 
-    def __init__(self, path: Path, sha256: str, size: int, files: Files) -> None:
+    def __init__(
+        self, path: Path, sha256: str, size: int, files: Files, synced: Future[None]
+    ) -> None:
         self.path = path
         self.sha256 = sha256
         self.size = size
         self._files = files
+        self._synced = synced
 
     def keep(self) -> Path:
-        """Move it among the recordings; the same bytes are kept once."""
+        """Move it among the recordings, once its bytes are on the disk; the same are kept once.
+
+        Raises:
+            DiskFull: no room.
+        """
         final = self._files.recording(self.sha256)
         with room(self._files.root):
+            self._synced.result()
             if not final.exists():
                 final.parent.mkdir(parents=True, exist_ok=True)
                 self.path.replace(final)
@@ -234,6 +245,11 @@ def _file_name(name: str) -> str:
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     clean = "".join(c for c in last if c.isprintable()).strip(". ")
     return clean.encode()[-200:].decode(errors="ignore") or "recording"
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _sync(out: BinaryIO) -> None:
