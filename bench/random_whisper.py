@@ -62,7 +62,7 @@ class Manner:
 
 
 ENDLESS = Manner()
-TALKATIVE = Manner(end=0.6, timestamps=-5.0)
+TALKATIVE = Manner(end=0.6, timestamps=-1.4)
 """Ends by itself and cuts its windows into segments, as trained models do."""
 
 

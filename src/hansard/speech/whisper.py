@@ -6,7 +6,9 @@ a file before the first word, and its batched mode drops segments and never deco
 
 On a CPU each window is encoded by itself and a batch is decoded together: the encoder gains nothing
 from a batch (its buffers leave the cache, and grow with it), while each step of the decoder reads
-all its weights once however many windows it serves. Answers do not depend on the batch.
+all its weights once however many windows it serves. With int8 answers do not depend on the batch,
+bit for bit; other types decode one window at a time for the same promise. On a GPU batches are
+whole, and a near tie may fall differently in another batch.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ import psutil
 
 from hansard.config import WhisperSettings
 from hansard.errors import BadSettings, ModelBroken, ModelMissing, OutOfMemory
-from hansard.speech import tuning
+from hansard.speech import models, tuning
 from hansard.speech.features import FRAMES
 from hansard.speech.tuning import Split
 
@@ -83,6 +83,7 @@ def load(name: str, directory: Path, settings: WhisperSettings, tuning_dir: Path
         raise ModelMissing(
             f"The model {name} is not in {directory}.", hint="Run `hansard models pull NAME`."
         )
+    models.look(directory)  # CTranslate2 would find a missing file only when it is needed
     if settings.device != "cpu" and cuda_fits(directory, must=settings.device == "cuda"):
         try:
             return _load_on_cuda(directory, settings)
@@ -100,10 +101,10 @@ def load_on_cpu(name: str, directory: Path, settings: WhisperSettings, tuning_di
     tuning.keep_pages()
     kind = settings.compute_type
     if kind == "auto" or kind not in ctranslate2.get_supported_compute_types("cpu"):
-        best = "int8" if "int8" in ctranslate2.get_supported_compute_types("cpu") else "float32"
+        usual = "int8" if "int8" in ctranslate2.get_supported_compute_types("cpu") else "float32"
         if kind != "auto":
-            log.warning("Compute type %s is not to be had on this CPU; %s is used.", kind, best)
-        kind = best
+            log.warning("Compute type %s is not to be had on this CPU; %s is used.", kind, usual)
+        kind = usual
 
     def opened(split: Split) -> Any:
         return open_model(directory, "cpu", kind, split)
@@ -116,10 +117,13 @@ def load_on_cpu(name: str, directory: Path, settings: WhisperSettings, tuning_di
         setting = tuning.Setting(
             tuning.processor(), count, name, kind, f"ctranslate2 {ctranslate2.__version__}"
         )
-        size = (directory / "model.bin").stat().st_size if _has_weights(directory) else 0
+        size = (directory / "model.bin").stat().st_size
         split = tuning.choose(setting, tuning_dir, lambda split: _rate(opened(split), split, size))
     model = opened(split)
-    batch = settings.batch or _cpu_batch(directory, model, split)
+    # Sums of integers are exact; those of floats depend on how many rows a product has. An answer
+    # must not depend on what else was in its batch, so without int8 each window goes alone.
+    best = _cpu_batch(directory, model, split) if kind.startswith("int8") else 1
+    batch = settings.batch or best
     return _described(directory, model, split, batch, device="cpu", kind=kind)
 
 
@@ -292,10 +296,6 @@ def _decoder_layers(directory: Path) -> int:
         heads = json.loads((directory / "config.json").read_bytes())["alignment_heads"]
         return 1 + max(int(layer) for layer, _ in heads)
     return 32
-
-
-def _has_weights(directory: Path) -> bool:
-    return (directory / "model.bin").is_file()
 
 
 # ── the GPU ──────────────────────────────────────────────────────────────────────────────────
