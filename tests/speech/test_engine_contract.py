@@ -87,7 +87,7 @@ def sound(seconds: float, seed: int = 1) -> Samples:
     count = int(seconds * SAMPLE_RATE)
     swell = np.sin(np.arange(count) * (2 * np.pi * 2 / SAMPLE_RATE)) ** 2
     values = np.random.default_rng(seed).standard_normal(count) * 2000 * swell
-    return values.astype(np.int16)
+    return np.asarray(values, np.int16)
 
 
 def test_it_says_who_it_is_and_what_it_can_do(engine: Engine) -> None:

@@ -60,7 +60,8 @@ def noise(seconds: float, seed: int = 1) -> Samples:
     generator = np.random.default_rng(seed)
     count = int(seconds * SAMPLE_RATE)
     swell = np.sin(np.arange(count) * (2 * np.pi * (1 + seed % 5) / SAMPLE_RATE))
-    return (generator.standard_normal(count) * 3000 * swell).clip(-32768, 32767).astype(np.int16)
+    values = generator.standard_normal(count) * 3000 * swell
+    return np.asarray(values.clip(-32768, 32767), np.int16)
 
 
 @pytest.fixture(scope="module")
@@ -237,9 +238,12 @@ def test_prompt_hotwords_language_and_task_change_what_is_heard(
 ) -> None:
     one = engine()
     asked = [
-        SpeechOptions(language="en", **changed)
-        for changed in ({}, {"prompt": "abcd efgh"}, {"hotwords": "ijkl"}, {"task": "translate"})
-    ] + [SpeechOptions(language="de")]
+        SpeechOptions(language="en"),
+        SpeechOptions(language="en", prompt="abcd efgh"),
+        SpeechOptions(language="en", hotwords="ijkl"),
+        SpeechOptions(language="en", task="translate"),
+        SpeechOptions(language="de"),
+    ]
     heard = [tuple(tokens(one.transcribe([noise(8)], options)[0])) for options in asked]
     assert len(set(heard)) == len(asked)
 
@@ -430,7 +434,7 @@ def test_without_room_for_a_copy_the_beams_must_do(
         available = 0
 
     one = engine()
-    monkeypatch.setattr(whisper_model.psutil, "virtual_memory", lambda: Nothing)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: Nothing)
     options = SpeechOptions(language="en", word_times=False, max_tokens=24, fallback=True)
     with caplog.at_level(logging.WARNING):
         [result] = one.transcribe([noise(3)], options)
@@ -539,14 +543,16 @@ def test_many_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as writers:
         assert set(writers.map(choose, range(8))) == {Split(4, 1)}
     assert len(list(tmp_path.iterdir())) == 1
-    assert tuning.choose(_SETTING, tmp_path, lambda _: pytest.fail("was remembered"))
+    kept = tuning.choose(_SETTING, tmp_path, lambda _: pytest.fail("was remembered"))
+    assert kept == Split(4, 1)
 
 
 def test_a_directory_that_cannot_be_made_costs_only_the_memory(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert tuning.choose(_SETTING, tmp_path / "file" / "below", lambda _: 1.0, seconds=0)
+    found = tuning.choose(_SETTING, tmp_path / "file" / "below", lambda _: 1.0, seconds=0)
+    assert found == Split(4, 1)
     assert "cannot be kept" in caplog.text
 
 

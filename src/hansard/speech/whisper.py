@@ -151,8 +151,6 @@ class WhisperEngine:
             device=loaded.device,
         )
 
-    # ── what others call ─────────────────────────────────────────────────────────────────────
-
     def transcribe(self, batch: Sequence[Samples], options: SpeechOptions) -> list[WindowResult]:
         """Transcribe windows of at most 30 s; see ``Engine.transcribe``.
 
@@ -189,8 +187,6 @@ class WhisperEngine:
         with self._lock:
             self._loaded = None
         tuning.release_pages()
-
-    # ── memory that runs out ─────────────────────────────────────────────────────────────────
 
     def _ready(self) -> Loaded:
         loaded = self._loaded
@@ -466,7 +462,10 @@ def _with_words(
     for language in sorted(set(languages)):
         voice = request.voice(language)
         rows = [n for n, spoken in enumerate(languages) if spoken == language and utterances[n]]
-        texts = [[_text_tokens(u, voice) for u in utterances[row]] for row in rows]
+        texts = [
+            [[token for token in said.tokens if token < voice.eot] for said in utterances[row]]
+            for row in rows
+        ]
         if not rows:
             continue
         if len(rows) == encoded.shape[0]:
@@ -487,10 +486,6 @@ def _with_words(
     return timed
 
 
-def _text_tokens(utterance: Utterance, voice: Any) -> list[int]:
-    return [token for token in utterance.tokens if token < voice.eot]
-
-
 @lru_cache(maxsize=256)
 def _voice(tokenizer: Any, multilingual: bool, task: str, language: str | None) -> Any:
     from faster_whisper.tokenizer import Tokenizer
@@ -501,6 +496,5 @@ def _voice(tokenizer: Any, multilingual: bool, task: str, language: str | None) 
 @lru_cache(maxsize=16)
 def _never_said(voice: Any) -> list[int]:
     """Special tokens, and signs that stand for sounds rather than words."""
-    special = {voice.transcribe, voice.translate, voice.sot}
-    special |= {voice.sot_prev, voice.sot_lm, voice.no_speech}
-    return sorted({*voice.non_speech_tokens, *special})
+    tasks = {voice.transcribe, voice.translate, voice.sot, voice.sot_prev, voice.sot_lm}
+    return sorted({*voice.non_speech_tokens, *tasks, voice.no_speech})
