@@ -189,8 +189,8 @@ def sampling_twin(directory: Path, loaded: Loaded, seed: int) -> Iterator[Any | 
 
     CTranslate2 seeds one generator for each worker thread when that thread first samples, and
     never again; what it gives later depends on all that was sampled before. Only a fresh thread
-    gives the same answer to the same window, and only a fresh model has one. Loading costs a
-    tenth of what the sampling that follows does, and the copy is gone at the end of the block.
+    gives the same answer to the same window, and only a fresh model has one. The copy is
+    gone at the end of the block.
 
     Yields ``None`` where memory has no room for the copy.
     """
