@@ -93,8 +93,9 @@ demo: $(VENV)/.hansard
 	@$(BIN)/python samples/score.py samples/meeting.json demo-data/out/meeting.json
 
 bench: $(VENV)/.dev
-	@for script in $$(grep -l __main__ bench/*.py); do \
-	  echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@failed=; for script in $$(grep -l __main__ bench/*.py); do \
+	  echo "== $$script"; $(BIN)/python $$script || failed="$$failed $$script"; done; \
+	test -z "$$failed" || { echo "Did not run to their end:$$failed" >&2; exit 1; }
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/build.py
