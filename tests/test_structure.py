@@ -202,7 +202,7 @@ def imported(folder: Path) -> set[str]:
     own = {
         path.stem for top in ("bench", "samples", "tests") for path in (ROOT / top).rglob("*.py")
     }
-    return found - own - sys.stdlib_module_names - {"hansard", "_typeshed"}
+    return found - own - sys.stdlib_module_names - {"hansard", "tests", "_typeshed"}
 
 
 @pytest.mark.parametrize(
