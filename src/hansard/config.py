@@ -5,17 +5,24 @@ The table in ``docs/settings.md`` is generated from the descriptions below.
 
 from __future__ import annotations
 
+import difflib
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
+
+from hansard.errors import BadSettings
+
+_PREFIX = "HANSARD_"
 
 
 class Section(BaseModel):
@@ -88,10 +95,14 @@ class Settings(BaseSettings):
     """All settings of one process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HANSARD_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
     )
 
-    data: Path = Field(
+    data: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("hansard", appauthor=False)),
         description="Directory of the store: database, recordings, models.",
     )
@@ -130,3 +141,39 @@ class Settings(BaseSettings):
             Path("hansard.toml"),
         ]
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, places)
+
+
+def load(**given: Any) -> Settings:
+    """Settings from everywhere; those ``given`` come first.
+
+    Raises:
+        BadSettings: a value does not fit, or there is no such setting; the message names it.
+    """
+    hint = "docs/settings.md lists them; they come from HANSARD_* and hansard.toml."
+    try:
+        _refuse_unknown()
+        return Settings(**given)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(step) for step in problem["loc"])
+        said = (
+            "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+        )
+        raise BadSettings(f"A setting does not make sense: {name}: {said}.", hint=hint) from error
+    except (SettingsError, OSError, ValueError) as error:
+        raise BadSettings(f"The settings cannot be read: {error}.", hint=hint) from error
+
+
+def _refuse_unknown() -> None:
+    """Pydantic passes over variables that it does not know; a typo must not pass for a setting."""
+    known = [f"{_PREFIX}{name}".upper() for name in Settings.model_fields]
+    for name in sorted(os.environ):
+        plain = name.upper()
+        if not plain.startswith(_PREFIX) or plain.startswith(f"{_PREFIX}TEST_"):
+            continue  # HANSARD_TEST_… is the test-suite's own
+        if plain.partition("__")[0] not in known:
+            near = difflib.get_close_matches(plain, known, n=1)
+            raise BadSettings(
+                f"There is no setting {name}.",
+                hint=f"Did you mean {near[0]}?" if near else "docs/settings.md lists them.",
+            )

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from hansard import telemetry
 from hansard.config import Settings
-from hansard.errors import CostTooHigh, DiskFull, SilentAudio
+from hansard.errors import CostTooHigh, DiskFull, NotSupported, SilentAudio
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Part, Unit
 from hansard.model import (
@@ -117,6 +117,8 @@ def submit(parts: Parts, name: str, chunks: Iterable[bytes], request: Request) -
     """
     from hansard.speech import catalog
 
+    if request.model != "auto":
+        catalog.info(request.model, parts.settings)  # a typo is refused before a byte is read
     with ExitStack() as stack:
         with telemetry.span("submit.take_in"):
             draft = stack.enter_context(parts.files.take_in(name, chunks))
@@ -125,8 +127,8 @@ def submit(parts: Parts, name: str, chunks: Iterable[bytes], request: Request) -
         options = _options(request, choice)
         if request.again or parts.queue.find(draft.sha256, options) is None:
             _see_that_it_fits(parts, fit, request)
-            catalog.check(choice, seconds=fit.seconds, settings=parts.settings)
             _see_that_it_is_paid(choice.cost, request.max_cost)
+            catalog.check(choice, seconds=fit.seconds, settings=parts.settings)
         draft.keep()
         recording = Recording(draft.sha256, name, fit.media, time.time())
         job, left = parts.queue.submit(
@@ -164,6 +166,11 @@ def examine(
         settings=settings,
         pull=pull,
     )
+    if (request.prompt or request.hotwords) and not choice.prompts:
+        raise NotSupported(
+            f"The engine {choice.engine} takes neither a prompt nor hotwords.",
+            hint="Choose a Whisper model with --model; `hansard models list` shows them.",
+        )
     return fit, choice
 
 
@@ -202,7 +209,7 @@ def _see_that_it_fits(parts: Parts, fit: Preflight, request: Request) -> None:
 def _see_that_it_is_paid(cost: float | None, limit: float | None) -> None:
     if limit is not None and (cost or 0.0) > limit:
         raise CostTooHigh(
-            f"This would cost about {cost:.2f}, more than the limit of {limit:.2f}.",
+            f"This would cost about {cost:.4g}, more than the limit of {limit:.4g}.",
             hint="Raise --max-cost, or choose a local --model.",
         )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from hansard import transcription
-from hansard.config import Settings
+from hansard.config import Settings, load
 from hansard.errors import Cancelled, HansardError, UsageError, from_failure
 from hansard.jobs import progress
 from hansard.jobs.presence import Presence
@@ -204,7 +204,7 @@ def transcribe_one(
     found = expand([str(source)])
     if len(found) != 1:
         raise UsageError(f"{source} holds {len(found)} recordings.", hint="Name one of them.")
-    with House(settings or Settings()) as house:
+    with House(settings or load()) as house:
         with stream(found[0], house.settings.limits) as incoming:
             submitted = house.submit(incoming.name, incoming.chunks, asked)
         for note in submitted.notes:

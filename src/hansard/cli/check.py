@@ -43,33 +43,32 @@ def check(
     """Check recordings without transcribing them: tracks, length, damage, loudness, cost."""
     import msgspec
 
-    from hansard.audio import source
+    from hansard.cli.naming import distinct, expanded
     from hansard.transcription import Request, examine
 
     configured = settings(data, offline=offline)
     request = Request(
         model=model or configured.model, prefer=configured.prefer, language=language, track=track
     )
-    worst: HansardError | None = None
-    for one in source.expand(inputs):
+    sources, missing = expanded(inputs)
+    refused: list[HansardError] = []
+    for name, error in missing:
+        refused.append(error)
+        _refuse(name, error, json=json)
+    for name, source in zip(distinct(sources), sources, strict=True):
         try:
-            with _on_disk(one, configured.limits) as path:
+            with _on_disk(source, configured.limits) as path:
                 fit, choice = examine(path, configured, request, full=full, pull=False)
         except HansardError as error:
-            worst = worst or error
-            if json:
-                refused = {"name": one.name, "ok": False, "error": error.failure()}
-                print(msgspec.json.encode(refused).decode())
-            else:
-                print(f"{one.name}: not fit", flush=True)
-                complain(error)
+            refused.append(error)
+            _refuse(name, error, json=json)
             continue
         if json:
-            print(msgspec.json.encode(_facts(one.name, fit, choice)).decode())
+            print(msgspec.json.encode(_facts(name, fit, choice)).decode())
         else:
-            _describe(one.name, fit, choice)
-    if worst is not None:
-        raise typer.Exit(worst.exit_code)
+            _describe(name, fit, choice)
+    if refused:
+        raise typer.Exit(refused[0].exit_code)
 
 
 @contextmanager
@@ -88,6 +87,17 @@ def _on_disk(source: Source, limits: LimitSettings) -> Iterator[Path]:
             files.take_in(incoming.name, incoming.chunks) as draft,
         ):
             yield draft.path
+
+
+def _refuse(name: str, error: HansardError, *, json: bool) -> None:
+    if json:
+        import msgspec
+
+        found = {"name": name, "ok": False, "error": msgspec.to_builtins(error.failure())}
+        print(msgspec.json.encode(found).decode())
+        return
+    print(f"{name}: not fit", flush=True)
+    complain(error)
 
 
 def _facts(name: str, fit: Preflight, choice: Choice) -> dict[str, Any]:

@@ -98,5 +98,8 @@ def _machine(configured: Settings) -> Iterator[Line]:
 def _models(configured: Settings) -> Iterator[Line]:
     from hansard.speech import catalog
 
-    names = [f"{info.engine}/{info.name}" for info in catalog.installed(configured)]
-    yield True, "models", ", ".join(names) or "none"
+    found = catalog.installed(configured)
+    yield True, "models", ", ".join(info.name for info in found if not info.problem) or "none"
+    for info in found:
+        if info.problem:
+            yield False, "model", f"{info.name}: {info.problem}"

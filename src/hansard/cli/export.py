@@ -29,7 +29,7 @@ def export(
     from hansard.jobs import progress
     from hansard.wiring import House
 
-    written = Output(formats or [], output, several=False)
+    written = Output(formats or [], output)
     with House(settings(data)) as house:
         found = progress.find(house.database, job)
         transcript = house.transcript(found.id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hansard.cli.options import DataOption, JsonOption, settings
+from hansard.model import JobState
 
 if TYPE_CHECKING:
     from hansard.model import Job
@@ -22,7 +23,7 @@ JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The id, or enou
 @app.command("list")
 def list_jobs(
     *,
-    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     before: Annotated[str | None, typer.Option(help="Go on behind this id.")] = None,
     json: JsonOption = False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hansard.cli.options import DataOption, JsonOption, settings
+from hansard.errors import UsageError
 
 if TYPE_CHECKING:
     from hansard.speech.catalog import ModelInfo
@@ -47,6 +48,11 @@ def info(name: NameArgument, *, json: JsonOption = False, data: DataOption = Non
     """Say all that is known about a model."""
     from hansard.speech import catalog
 
+    if name == "auto":
+        raise UsageError(
+            "auto is no model but a choice among them, made for each recording.",
+            hint="`hansard check FILE` says which; docs/models.md says how.",
+        )
     found = catalog.info(name, settings(data))
     if json:
         print(_json(found))

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hansard.errors import BadSettings
-
 if TYPE_CHECKING:
     from hansard.config import Settings
 
@@ -28,30 +26,11 @@ def settings(data: Path | None = None, *, offline: bool = False) -> Settings:
     Raises:
         BadSettings: a value does not fit; the message names the setting.
     """
-    from pydantic import ValidationError
-    from pydantic_settings import SettingsError
-
-    from hansard.config import Settings
+    from hansard.config import load
 
     given: dict[str, Any] = {}
     if data is not None:
-        given["data"] = data.expanduser()
+        given["data"] = data
     if offline:
         given["offline"] = True
-    try:
-        return Settings(**given)
-    except (ValidationError, SettingsError, OSError, ValueError) as error:
-        raise BadSettings(
-            f"A setting does not make sense: {_first(error)}",
-            hint="docs/settings.md lists them; they come from HANSARD_* and hansard.toml.",
-        ) from error
-
-
-def _first(error: Exception) -> str:
-    from pydantic import ValidationError
-
-    if isinstance(error, ValidationError):
-        problem = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(str(step) for step in problem["loc"])
-        return f"{name}: {problem['msg']}."
-    return f"{error}."
+    return load(**given)

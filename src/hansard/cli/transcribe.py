@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,14 +90,15 @@ def transcribe(
     Interrupted, and started again with the same words, it goes on where it stopped. A recording
     that was transcribed before with the same options is answered from the store.
     """
-    from hansard.audio import source
+    from hansard.cli.naming import distinct, expanded
     from hansard.cli.output import Output
     from hansard.transcription import Request
     from hansard.wiring import House
 
     configured = settings(data, offline=offline)
-    sources = source.expand(inputs)
-    written = Output(formats or [], output, several=len(sources) > 1, silent=events)
+    sources, missing = expanded(inputs)
+    names = distinct(sources)
+    written = Output(formats or [], output, recordings=names, silent=events)
     request = Request(
         model=model or configured.model,
         prefer=prefer or configured.prefer,
@@ -118,7 +118,10 @@ def transcribe(
     with House(configured) as house, _terminable():
         try:
             with display.running():
-                worst = _Run(house, display, written).all(sources, request)
+                run = _Run(house, display, written)
+                for name, error in missing:
+                    run.fail(name, error)
+                worst = run.all(list(zip(names, sources, strict=True)), request)
         except KeyboardInterrupt:
             _leave(house)
         finally:
@@ -141,12 +144,10 @@ class _Run:
         self._said: set[str] = set()
         self._worst: HansardError | None = None
 
-    def all(self, sources: Sequence[Source], request: Request) -> HansardError | None:
+    def all(self, sources: Sequence[tuple[str, Source]], request: Request) -> HansardError | None:
         """Returns the first error there was; every other recording is transcribed all the same."""
-        names = Counter(source.name for source in sources)
         accepted: list[tuple[str, str]] = []
-        for source in sources:
-            name = source.name if names[source.name] == 1 else source.location
+        for name, source in sources:
             job = self._submit(name, source, request)
             if job is not None:
                 accepted.append((name, job))
@@ -162,7 +163,7 @@ class _Run:
             with stream(source, limits) as incoming:
                 submitted = self._house.submit(incoming.name, incoming.chunks, request)
         except HansardError as error:
-            self._fail(name, error, None)
+            self.fail(name, error)
             return None
         for note in submitted.notes:
             if note not in self._said:
@@ -176,25 +177,27 @@ class _Run:
     def _follow(self, name: str, job: str) -> None:
         from hansard.jobs import progress
 
-        heard = self._begun
+        since = self._begun
         last: progress.Progress | None = None
         for now in self._house.follow(job):
-            for window in progress.heard_since(self._house.database, job, heard):
-                heard = window.done
-                self._display.heard(name, window)
+            while heard := progress.heard_since(self._house.database, job, since):
+                for window in heard:
+                    since = window.done
+                    self._display.heard(name, window)
             self._display.progress(name, now)
             last = now
         assert last is not None
         found = self._house.transcript(job)
         if last.job.state != "completed" or found is None:
-            self._fail(name, _ending(last.job), job)
+            self.fail(name, _ending(last.job), job)
             return
         try:
             self._display.completed(name, last, self._output.write(name, *found))
         except HansardError as error:  # the transcript is safe in the store
-            self._fail(name, error, job)
+            self.fail(name, error, job)
 
-    def _fail(self, name: str, error: HansardError, job: str | None) -> None:
+    def fail(self, name: str, error: HansardError, job: str | None = None) -> None:
+        """Say that a recording will not be transcribed; the others will."""
         self._worst = self._worst or error
         self._display.failed(name, error, job)
 

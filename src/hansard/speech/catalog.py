@@ -94,6 +94,8 @@ class Choice(Value, frozen=True):
     """The weights are not here yet (only where ``resolve`` was told not to pull)."""
     language: str | None = None
     """The only language the model knows, where it has just one."""
+    prompts: bool = True
+    """Whether it takes a prompt and hotwords."""
 
 
 class ModelInfo(Value, frozen=True):
@@ -137,6 +139,7 @@ def info(name: str, settings: Settings) -> ModelInfo:
 
     Raises:
         UnknownModel: there is no such model.
+        NotFound: there is no such directory.
     """
     engine, model = _parse(name, settings)
     if engine == "sphinx":
@@ -151,6 +154,8 @@ def _whisper_info(model: str, settings: Settings) -> ModelInfo:
     name = f"whisper:{model}" if "/" in model else model
     known = models.KNOWN.get(model)
     if not path.is_dir():
+        if known is None:
+            models.look(path)  # says that it is not there
         assert known is not None
         size = 2 * known.parameters
         languages = ("en",) if known.english_only else None
@@ -295,7 +300,15 @@ def check(choice: Choice, *, seconds: float | None = None, settings: Settings) -
 def _sphinx(reason: str, *notes: str) -> Choice:
     from hansard.speech.sphinx import WINDOW_SECONDS
 
-    return Choice("sphinx", "en-us", reason, notes, window_seconds=WINDOW_SECONDS, language="en")
+    return Choice(
+        "sphinx",
+        "en-us",
+        reason,
+        notes,
+        window_seconds=WINDOW_SECONDS,
+        language="en",
+        prompts=False,
+    )
 
 
 def _code(language: str | None) -> str | None:

@@ -153,7 +153,9 @@ def look(directory: Path) -> Weights:
         ModelBroken: files are missing, cut short or not a Whisper model.
     """
     if not directory.is_dir():
-        raise NotFound(f"There is no directory {directory}.")
+        raise NotFound(
+            f"There is no directory {directory}.", hint="Check the spelling of the path."
+        )
     if not (directory / "model.bin").is_file():
         _refuse_other_formats(directory)
         raise _broken(directory, "it has no model.bin")
