@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rig import report, side_by_side, speedup
+from speech import SAMPLE
 
 from hansard.audio.vad import find_speech
 from hansard.config import VadSettings
@@ -69,7 +70,7 @@ def samples_marked(spans: list[Span], length: int) -> NDArray[np.bool_]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("audio", nargs="+", type=Path)
+    parser.add_argument("audio", nargs="*", type=Path, default=[SAMPLE])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=7)
     asked = parser.parse_args()

@@ -8,8 +8,8 @@ with its model loaded, and they take turns; a run is a path in, all text out. Pe
 users run them, on all cores; ``+ pages`` is the same peer with the allocator setting that our
 engine makes (``tuning.keep_pages``), to show what that alone is worth.
 
-``ours`` is decoding, speech detection and planning in one thread, and as many lanes as the engine
-has, on batches as they fill.
+``ours`` is the whole durable path: the recording is hashed and examined, a job is submitted, every
+window is a row, every answer a commit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import argparse
 import multiprocessing
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -127,88 +126,42 @@ def faster_whisper(
 
 
 def ours(model: Path, audio: Path, beam: int, *, batch: int | None = None) -> Run:
-    """Our engine behind our own decoding, detection and planning."""
-    from hansard.config import WhisperSettings
-    from hansard.speech.engine import SpeechOptions
-    from hansard.speech.whisper import WhisperEngine
+    """Hansard as it is: take in, preflight, a durable job, and every answer in the store."""
+    from hansard import transcription
+    from hansard.config import Settings, WhisperSettings
+    from hansard.jobs import progress
+    from hansard.wiring import House
 
-    settings = WhisperSettings(beam_size=beam, batch=batch)
-    engine = WhisperEngine("random-tiny", model, settings, model.parent / "tuning")
-    options = SpeechOptions(language="en", word_times=False, max_tokens=TOKENS, guards=False)
-    lanes, most = engine.capabilities.lanes, engine.capabilities.batch
+    settings = Settings(
+        data=model.parent / "data",
+        model_idle=3600,
+        whisper=WhisperSettings(beam_size=beam, batch=batch),
+    )
+    house = House(settings)
+    with house.models.lease("whisper", str(model)) as engine:
+        able = engine.capabilities
+    house.start()
+    request = transcription.Request(
+        model=f"whisper:{model}",
+        language="en",
+        word_times=False,
+        max_tokens=TOKENS,
+        guards=False,
+        again=True,
+    )
 
     def run() -> dict[str, Any]:
-        ready = Batches(lanes, most)
-        results: list[Any] = []
-
-        def listen() -> None:
-            while batch := ready.take():
-                results.extend(engine.transcribe(batch, options))
-
-        threads = [threading.Thread(target=prepare, args=(audio, ready))]
-        threads += [threading.Thread(target=listen) for _ in range(lanes)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        tokens = sum(len(said.tokens) for result in results for said in result.utterances)
-        return {"windows": len(results), "tokens": tokens, "batch": most, "lanes": lanes}
+        with audio.open("rb") as file:
+            submitted = house.submit(audio.name, iter(lambda: file.read(1 << 20), b""), request)
+        job = house.wait(submitted.job.id)
+        assert job.state == "completed", job.failure
+        found = house.transcript(job.id)
+        assert found is not None
+        tokens = sum(len(segment.tokens) for segment in found[1]())
+        heard = progress.progress(house.database, job.id).windows
+        return {"windows": heard, "tokens": tokens, "batch": able.batch, "lanes": able.lanes}
 
     return run
-
-
-def prepare(audio: Path, ready: Batches) -> None:
-    """Decode, detect and plan, and give out each window as soon as it stands."""
-    from hansard.audio import decode, vad, windows
-    from hansard.config import VadSettings
-
-    detector, planner = vad.Detector(VadSettings()), windows.Planner(0, 30.0)
-    pcm: list[NDArray[np.int16]] = []
-
-    def give(planned: list[Any]) -> None:
-        heard = np.concatenate(pcm) if planned else np.empty(0, np.int16)
-        for window in planned:
-            ready.put(windows.pack(window, lambda start, length: heard[start : start + length]))
-
-    for block in decode.blocks(audio):
-        pcm.append(block[0])
-        give(planner.feed(detector.feed(block[0])))
-    give(planner.feed(detector.finish()) + planner.finish())
-    ready.close()
-
-
-class Batches:
-    """Windows that wait, given out so that all lanes end together."""
-
-    def __init__(self, lanes: int, most: int) -> None:
-        self._lanes, self._most = lanes, most
-        self._waiting: list[NDArray[np.int16]] = []
-        self._closed = False
-        self._changed = threading.Condition()
-
-    def put(self, window: NDArray[np.int16]) -> None:
-        """Add a window."""
-        with self._changed:
-            self._waiting.append(window)
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Say that no more will come."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    def take(self) -> list[NDArray[np.int16]]:
-        """Up to a batch; of the last ones only this lane's share. Empty when all is done."""
-        with self._changed:
-            least = (self._most + 1) // 2
-            self._changed.wait_for(lambda: self._closed or len(self._waiting) >= least)
-            share = -(-len(self._waiting) // self._lanes) if self._closed else self._most
-            # The share in equal parts no larger than a batch.
-            parts = max(1, -(-share // self._most))
-            size = -(-share // parts)
-            taken, self._waiting = self._waiting[:size], self._waiting[size:]
-            return taken
 
 
 # ── taking turns ─────────────────────────────────────────────────────────────────────────────

@@ -114,7 +114,7 @@ def test_killed_at_random_moments_again_and_again(
     kills = 0
     for _ in range(30):
         child = subprocess.Popen(
-            command(folder, long_meeting), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            command(folder, long_meeting), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + chance.uniform(0.5, 3.0)
         while time.monotonic() < deadline and child.poll() is None:

