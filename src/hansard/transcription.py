@@ -19,17 +19,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from hansard import telemetry
-from hansard.config import Settings
-from hansard.errors import CostTooHigh, DiskFull, NotSupported, SilentAudio
+from hansard.config import Settings, VadSettings
+from hansard.errors import CostTooHigh, DiskFull, HansardError, NotSupported, SilentAudio
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Part, Unit
 from hansard.model import (
     SAMPLE_RATE,
     Channels,
     Coverage,
+    Detection,
     Enhance,
     Job,
     Options,
@@ -124,16 +126,22 @@ def submit(parts: Parts, name: str, chunks: Iterable[bytes], request: Request) -
             draft = stack.enter_context(parts.files.take_in(name, chunks))
         with telemetry.span("submit.preflight"):
             fit, choice = examine(draft.path, parts.settings, request)
-        options = _options(request, choice)
+        options = _options(request, choice, parts.settings)
         if request.again or parts.queue.find(draft.sha256, options) is None:
             _see_that_it_fits(parts, fit, request)
             _see_that_it_is_paid(choice.cost, request.max_cost)
             catalog.check(choice, seconds=fit.seconds, settings=parts.settings)
+        new = not parts.files.recording(draft.sha256).exists()
         draft.keep()
         recording = Recording(draft.sha256, name, fit.media, time.time())
-        job, left = parts.queue.submit(
-            recording, options, fit.levels, priority=request.priority, again=request.again
-        )
+        try:
+            job, left = parts.queue.submit(
+                recording, options, fit.levels, priority=request.priority, again=request.again
+            )
+        except HansardError:
+            if new:  # without a row nobody would ever find it
+                parts.files.forget_recording(draft.sha256)
+            raise
     return Submitted(job, left, fit, (*choice.notes, *fit.warnings))
 
 
@@ -174,7 +182,7 @@ def examine(
     return fit, choice
 
 
-def _options(request: Request, choice: Choice) -> Options:
+def _options(request: Request, choice: Choice, settings: Settings) -> Options:
     return Options(
         engine=choice.engine,
         model=choice.model,
@@ -190,6 +198,7 @@ def _options(request: Request, choice: Choice) -> Options:
         guards=request.guards,
         max_tokens=request.max_tokens,
         window_seconds=choice.window_seconds,
+        detection=Detection(**settings.vad.model_dump()),
     )
 
 
@@ -235,7 +244,7 @@ def prepare(parts: Parts, unit: Unit) -> None:
     meter = Meter()
     speech = 0
     rows = _rows(parts, job)
-    ears = [_Ear(parts.settings, channel, job.options) for channel in range(rows)]
+    ears = [_Ear(channel, job.options) for channel in range(rows)]
     planned: list[Window] = []
     due = 0.0
     with parts.files.write_pcm(job.id, rows) as pcm:
@@ -268,12 +277,13 @@ def prepare(parts: Parts, unit: Unit) -> None:
 class _Ear:
     """Speech detection and planning for one channel."""
 
-    def __init__(self, settings: Settings, channel: int, options: Options) -> None:
+    def __init__(self, channel: int, options: Options) -> None:
         from hansard.audio.vad import Detector
         from hansard.audio.windows import OVERLAP_SECONDS, Planner
 
         longest = options.window_seconds - OVERLAP_SECONDS
-        self._detector = Detector(settings.vad, max_span=longest)
+        detection = VadSettings.model_validate(to_builtins(options.detection))
+        self._detector = Detector(detection, max_span=longest)
         self._planner = Planner(channel, options.window_seconds)
 
     def hear(self, samples: Samples) -> list[Window]:
@@ -389,7 +399,7 @@ def finish(parts: Parts, unit: Unit) -> None:
             telemetry.count("windows.second_look", len(again))
             parts.queue.listen_again(unit, again)
             return
-    meters = [_meter(parts) for _ in range(job.prepared.channels)]
+    meters = [_meter(job) for _ in range(job.prepared.channels)]
     stream = join.merge(
         [_segments(parts, job, channel, meter) for channel, meter in enumerate(meters)]
     )
@@ -405,7 +415,7 @@ def finish(parts: Parts, unit: Unit) -> None:
 
 
 def _second_look(parts: Parts, job: Job, channel: int) -> Iterator[Window]:
-    meter = _meter(parts)
+    meter = _meter(job)
     for _ in _segments(parts, job, channel, meter):
         pass
     rows = windows.heard(parts.queue.database, job.id, channel, 0)
@@ -431,8 +441,8 @@ def _answers(parts: Parts, job: Job, channel: int) -> Iterator[tuple[Window, Win
             yield window, result
 
 
-def _meter(parts: Parts) -> CoverageMeter:
-    return CoverageMeter(pad=parts.settings.vad.pad)
+def _meter(job: Job) -> CoverageMeter:
+    return CoverageMeter(pad=job.options.detection.pad)
 
 
 def _head(parts: Parts, job: Job, coverage: Coverage) -> Transcript:

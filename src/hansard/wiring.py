@@ -52,7 +52,11 @@ class House:
         with room(settings.data):
             settings.data.mkdir(parents=True, exist_ok=True)
             self.presence = Presence(settings.data / "workers")
-        self.database = Database(settings.data / "hansard.db")
+        try:
+            self.database = Database(settings.data / "hansard.db")
+        except HansardError:
+            self.presence.close()
+            raise
         self.queue = Queue(
             self.database,
             self.presence.worker,
@@ -115,8 +119,13 @@ class House:
         """How far a job is, whenever that changes and at least each ``pause`` seconds.
 
         Works as well when other processes do the work.
+
+        Raises:
+            MachineError: the store cannot be written any more; the job stays as it is.
         """
         while True:
+            if self._crew is not None and self._crew.trouble is not None:
+                raise self._crew.trouble
             seen = self.database.rings()
             now = progress.progress(self.database, job)
             yield now
@@ -151,16 +160,17 @@ class House:
 
     def _tidy(self) -> None:
         """Free what dead workers held, and remove what they left and nobody needs."""
+        # In this order: what is prepared from now on belongs to a job that is open by then.
+        for key in self.files.pcm_keys():
+            if key not in progress.open_jobs(self.database):
+                _log.info("removing prepared audio of job %s, which has ended", key)
+                self.files.drop_pcm(key)
         left = {*self.queue.owners(), *self.presence.known(), *self.files.scratch_workers()}
         gone = self.presence.gone(left)
         if not gone:
             return
         self.queue.free(gone)
         self.files.sweep(gone)
-        needed = progress.open_jobs(self.database)
-        for key in self.files.pcm_keys() - needed:
-            _log.info("removing prepared audio of job %s, which has ended", key)
-            self.files.drop_pcm(key)
         old = time.time() - _ORPHAN_AGE
         with self.database.read() as connection:
             lost = [
@@ -177,6 +187,7 @@ class House:
         """Stop working and let go of everything. Calling it twice is harmless."""
         try:
             self.stop()
+            self._tidy()
         except HansardError as error:
             _log.warning("%s", error.message)  # leases run out by themselves
         if self._models is not None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hansard.audio.source import Source
     from hansard.cli.display import Display
     from hansard.cli.output import Output
+    from hansard.jobs.progress import Progress
     from hansard.model import Job
     from hansard.transcription import Request
     from hansard.wiring import House
@@ -175,18 +176,11 @@ class _Run:
         return submitted.job.id
 
     def _follow(self, name: str, job: str) -> None:
-        from hansard.jobs import progress
-
-        since = self._begun
-        last: progress.Progress | None = None
-        for now in self._house.follow(job):
-            while heard := progress.heard_since(self._house.database, job, since):
-                for window in heard:
-                    since = window.done
-                    self._display.heard(name, window)
-            self._display.progress(name, now)
-            last = now
-        assert last is not None
+        try:
+            last = self._watch(name, job)
+        except HansardError as error:  # the store is in trouble: the job is not lost
+            self.fail(name, error, job)
+            return
         found = self._house.transcript(job)
         if last.job.state != "completed" or found is None:
             self.fail(name, _ending(last.job), job)
@@ -195,6 +189,22 @@ class _Run:
             self._display.completed(name, last, self._output.write(name, *found))
         except HansardError as error:  # the transcript is safe in the store
             self.fail(name, error, job)
+
+    def _watch(self, name: str, job: str) -> Progress:
+        """Show a job until its end, and return how it was then."""
+        from hansard.jobs import progress
+
+        since = self._begun
+        last: Progress | None = None
+        for now in self._house.follow(job):
+            while heard := progress.heard_since(self._house.database, job, since):
+                for window in heard:
+                    since = window.done
+                    self._display.heard(name, window)
+            self._display.progress(name, now)
+            last = now
+        assert last is not None
+        return last
 
     def fail(self, name: str, error: HansardError, job: str | None = None) -> None:
         """Say that a recording will not be transcribed; the others will."""

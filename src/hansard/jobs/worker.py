@@ -47,6 +47,9 @@ def work_once(queue: Queue, unit: Unit | None, handler: StepHandler) -> bool:
 
     Every error becomes a state of the job. One that Hansard does not know is a bug: it is logged
     with its traceback and the job fails with its name.
+
+    Raises:
+        HansardError: the store cannot be written, so nobody will read it there.
     """
     if unit is None:
         return False
@@ -68,6 +71,7 @@ def _report(queue: Queue, unit: Unit, error: HansardError) -> None:
     except HansardError as second:
         # The store itself is in trouble. The lease runs out and somebody tries again.
         _log.error("job %s: %s; not recorded: %s", unit.job.id, error.message, second.message)
+        raise
 
 
 def _unexpected(error: Exception) -> HansardError:
@@ -98,6 +102,8 @@ class Crew:
         self._in_hand: set[str] = set()
         self._open_lanes: set[tuple[str, str]] = set()
         self._threads: list[threading.Thread] = []
+        self.trouble: HansardError | None = None
+        """The store can no longer be used, and asking again does not help: a full disk."""
 
     def start(self) -> None:
         """Begin to pull."""
@@ -150,7 +156,10 @@ class Crew:
             yield
         except HansardError as error:
             if not self._stop.is_set():
-                _log.warning("%s %s", error.message, error.hint or "")
+                if error.trouble == "transient":
+                    _log.warning("%s %s", error.message, error.hint or "")
+                else:
+                    self.trouble = error  # whoever follows a job says it
                 self._stop.wait(_NAP)
 
     def _take_steps(self) -> None:
