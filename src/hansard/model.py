@@ -196,6 +196,19 @@ Task = Literal["transcribe", "translate"]
 Enhance = Literal["auto", "on", "off"]
 
 
+class Detection(Value, frozen=True):
+    """How speech was told from the rest: ``config.VadSettings`` as they were at submission.
+
+    They decide where windows are cut, so a job keeps its own: one that is resumed under other
+    settings must plan the very same windows.
+    """
+
+    threshold: float = 0.5
+    min_silence: float = 0.5
+    min_speech: float = 0.1
+    pad: float = 0.2
+
+
 class Options(Value, frozen=True):
     """Everything that changes the words of a transcript, and nothing else.
 
@@ -221,6 +234,7 @@ class Options(Value, frozen=True):
     window_seconds: float = MAX_WINDOW_SECONDS
     """Longest window: what the engine takes best. It decides where audio is cut, so it belongs
     to what makes two jobs the same work."""
+    detection: Detection = Detection()
 
 
 JobState = Literal["queued", "running", "retrying", "completed", "failed", "cancelled"]

@@ -163,3 +163,21 @@ def test_interrupting_keeps_what_is_done(
     assert not (folder / "out").exists()
     assert run(folder, long_meeting) == 0
     assert written(folder) == written(undisturbed)
+
+
+def test_a_job_that_is_resumed_under_other_settings_keeps_its_own(
+    tmp_path: Path, long_meeting: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    assert run(folder, long_meeting, "hansard.jobs.queue:Queue.end_prepare:before") < 0
+    with sqlite3.connect(folder / "data" / "hansard.db") as store:
+        options = store.execute("SELECT options FROM jobs").fetchone()[0]
+    monkeypatch.setenv("HANSARD_VAD__THRESHOLD", "0.9")
+    monkeypatch.setenv("HANSARD_VAD__PAD", "0.05")
+    assert run(folder, long_meeting) == 0  # other settings, other work: a job of its own
+    with sqlite3.connect(folder / "data" / "hansard.db") as store:
+        jobs = store.execute("SELECT state, options = ? FROM jobs", (options,)).fetchall()
+    assert sorted(jobs) == [("completed", 0), ("completed", 1)]
+    monkeypatch.undo()
+    assert run(folder, long_meeting) == 0
+    assert written(folder) == written(undisturbed)

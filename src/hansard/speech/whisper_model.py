@@ -31,9 +31,11 @@ from hansard.speech.tuning import Split
 
 log = logging.getLogger("hansard.speech.whisper")
 
-CPU_BATCH = 8
+CPU_BATCH = 4
 """Windows decoded together on the CPU. A decoder step reads all weights once however many windows
-it serves; from 8 to 16 that saves another tenth, but doubles the memory and delays first words."""
+it serves. From 4 to 8 that saves a quarter of the decoder's time, and through the whole flow
+nothing (ten minutes, two lanes: the last batches are uneven), but doubles the memory and what a
+kill costs."""
 CUDA_BATCH = 16
 _ROOM_FOR_BATCH = 0.2
 """Share of the free memory that the attention caches of all lanes may take."""
