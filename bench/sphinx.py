@@ -1,14 +1,14 @@
 """Ten minutes of a meeting, from file to text: the engine ``sphinx`` against plain PocketSphinx.
 
-    python bench/sphinx.py [--minutes 10] [--rounds 1] [--processes 2] [--window SECONDS]
+    python bench/sphinx.py [--minutes 10] [--rounds 1] [--processes 2]
 
 The peer is PocketSphinx as its documentation shows it: one ``Decoder`` with its defaults, fed the
-whole recording. Ours is decoding, speech detection, windows, as many processes as asked for, and
-joining. Both have their model loaded when the clock starts, and both are judged by their words.
-Two meetings are heard, one with natural pauses and one in which nobody speaks 30 % of the time;
-they are improvised with flite (``samples/make_meeting.py``), or, where there is none, the sample
-meeting's sentences in turn. Where real recordings with references lie in ``HANSARD_TEST_DATA`` (or
-in ``shared/data`` beside the checkout), the words both get wrong in them are counted too.
+whole recording. Ours is the whole durable path, with as many processes as asked for. Both have
+their model loaded when the clock starts, and both are judged by their words. Two meetings are
+heard, one with natural pauses and one in which nobody speaks 30 % of the time; they are improvised
+with flite (``samples/make_meeting.py``), or, where there is none, the sample meeting's sentences in
+turn. Where real recordings with references lie in ``HANSARD_TEST_DATA`` (or in ``shared/data``
+beside the checkout), the words both get wrong in them are counted too.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ import argparse
 import os
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +26,10 @@ import rig
 from numpy.typing import NDArray
 
 from hansard.audio.decode import blocks
-from hansard.audio.vad import Detector
-from hansard.audio.windows import OVERLAP_SECONDS, Planner
-from hansard.config import SphinxSettings, VadSettings
-from hansard.model import SAMPLE_RATE, Window, WindowResult
+from hansard.config import SphinxSettings
+from hansard.model import SAMPLE_RATE
 from hansard.speech.accuracy import Errors, word_errors
 from hansard.speech.engine import SpeechOptions
-from hansard.speech.join import segments
-from hansard.speech.sphinx import SphinxEngine
 
 sys.path.insert(0, str(rig.ROOT / "samples"))
 import script
@@ -84,12 +78,20 @@ def prepared(path: Path) -> Samples:
 
 
 class Peer:
-    """PocketSphinx over the whole file, in this process."""
+    """PocketSphinx over the whole file, in this process; a fresh decoder for each recording.
+
+    A decoder carries its estimate of the channel from one recording to the next: a used one
+    hears these worse. Making it is not timed.
+    """
 
     def __init__(self) -> None:
+        self._decoder = self._made()
+
+    @staticmethod
+    def _made() -> Any:
         from pocketsphinx import Decoder
 
-        self._decoder = Decoder(loglevel="FATAL")
+        return Decoder(loglevel="FATAL")
 
     def __call__(self, path: Path) -> str:
         """What it heard, without its marks for silence and noise."""
@@ -101,58 +103,45 @@ class Peer:
         words = hypothesis.hypstr.split() if hypothesis else []
         return " ".join(word.partition("(")[0] for word in words if word[0] not in "<[+")
 
+    def renew(self) -> None:
+        """A decoder that has heard nothing."""
+        self._decoder = self._made()
+
 
 class Ours:
-    """Decoding, detection and planning in one thread; a thread for each lane of the engine."""
+    """Hansard as it is: take in, preflight, a durable job, windows, joining; models loaded."""
 
-    def __init__(self, processes: int, window: float | None) -> None:
-        self._engine = SphinxEngine(SphinxSettings(processes=processes))
-        self._window = window or self._engine.capabilities.window_seconds
-        self._lanes = ThreadPoolExecutor(processes)
-        # No more windows in memory than keep the lanes busy.
-        self._room = threading.Semaphore(4 * processes)
+    def __init__(self, processes: int, data: Path) -> None:
+        from hansard.config import Settings
+        from hansard.wiring import House
+
+        self._house = House(
+            Settings(data=data, model_idle=3600, sphinx=SphinxSettings(processes=processes))
+        )
         noise = np.random.default_rng(1).normal(0, 300, SAMPLE_RATE).astype(np.int16)
-        list(self._lanes.map(self._hear, [noise] * processes))  # loads the models
+        with (
+            self._house.models.lease("sphinx", "en-us") as engine,
+            ThreadPoolExecutor(processes) as pool,  # loads the model in each process
+        ):
+            options = SpeechOptions()
+            list(pool.map(lambda w: engine.transcribe([w], options), [noise] * processes))
+        self._house.start()
 
     def close(self) -> None:
         """End the processes."""
-        self._lanes.shutdown()
-        self._engine.close()
-
-    def _hear(self, window: Samples) -> WindowResult:
-        return self._engine.transcribe([window], SpeechOptions())[0]
+        self._house.close()
 
     def __call__(self, path: Path) -> str:
         """The text of all segments."""
-        heard: list[tuple[Window, Future[WindowResult]]] = []
-        for window, samples in self._windows(path):
-            self._room.acquire()
-            future = self._lanes.submit(self._hear, samples)
-            future.add_done_callback(lambda _: self._room.release())
-            heard.append((window, future))
-        answers = ((window, future.result()) for window, future in heard)
-        return " ".join(segment.text for segment in segments(answers))
+        from hansard.transcription import Request
 
-    def _windows(self, path: Path) -> Iterator[tuple[Window, Samples]]:
-        detector = Detector(VadSettings(), max_span=self._window - OVERLAP_SECONDS)
-        planner = Planner(0, self._window)
-        held = np.empty(0, np.int16)
-        first = 0  # position of ``held`` in the recording
-
-        def packed(windows: list[Window]) -> Iterator[tuple[Window, Samples]]:
-            nonlocal held, first
-            for window in windows:
-                pieces = [held[p.start - first : p.end - first] for p in window.pieces]
-                yield window, np.concatenate(pieces)
-                # The next window may begin with the end of this one.
-                done = window.pieces[-1].end - round(OVERLAP_SECONDS * SAMPLE_RATE)
-                if done > first:
-                    held, first = held[done - first :], done
-
-        for block in blocks(path):
-            held = np.concatenate([held, block[0]])
-            yield from packed(planner.feed(detector.feed(block[0])))
-        yield from packed([*planner.feed(detector.finish()), *planner.finish()])
+        with path.open("rb") as file:
+            chunks = iter(lambda: file.read(1 << 20), b"")
+            submitted = self._house.submit(path.name, chunks, Request(model="sphinx", again=True))
+        job = self._house.wait(submitted.job.id)
+        found = self._house.transcript(job.id)
+        assert found is not None, job.failure
+        return " ".join(segment.text for segment in found[1]())
 
 
 # ── the measure ──────────────────────────────────────────────────────────────────────────────
@@ -161,6 +150,7 @@ class Ours:
 def race(path: Path, said: str, peer: Peer, ours: Ours, rounds: int) -> dict[str, Any]:
     """Both over one recording: words wrong and how many times faster we are."""
     words: dict[str, str] = {}
+    peer.renew()
     seconds = rig.side_by_side(
         {
             "pocketsphinx": lambda: words.update(peer=peer(path)),
@@ -187,6 +177,7 @@ def real(peer: Peer, ours: Ours) -> dict[str, Any]:
     theirs = mine = Errors(0, 0, 0, 0)
     for line in (place / "references.tsv").read_text().splitlines():
         name, said = line.split("\t")
+        peer.renew()
         theirs += word_errors(said, peer(place / name))
         mine += word_errors(said, ours(place / name))
     return {
@@ -203,13 +194,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--window", type=float, help="seconds; the engine's own when not given")
     chosen = parser.parse_args()
     figures: dict[str, Any] = {"minutes": chosen.minutes, "processes": chosen.processes}
     peer = Peer()
-    ours = Ours(chosen.processes, chosen.window)
-    try:
-        with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory:
+        ours = Ours(chosen.processes, Path(directory) / "data")
+        try:
             for name, silence in (("natural pauses", None), ("30 % silence", 0.3)):
                 pcm, said = meeting(chosen.minutes, silence)
                 path = Path(directory) / "meeting.flac"
@@ -217,9 +207,9 @@ def main() -> None:
                 print(f"{name}: {len(pcm) / SAMPLE_RATE:.0f} s, {len(said.split())} words")
                 figures[name] = race(path, said, peer, ours, chosen.rounds)
                 print(f"  {figures[name]}")
-        figures["real speech"] = real(peer, ours)
-    finally:
-        ours.close()
+            figures["real speech"] = real(peer, ours)
+        finally:
+            ours.close()
     rig.report("sphinx", figures)
 
 

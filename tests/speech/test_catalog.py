@@ -24,6 +24,7 @@ from hansard.config import Settings, WhisperSettings
 from hansard.model import Prefer
 from hansard.speech import catalog, hub, memory, models
 from hansard.speech.engine import SpeechOptions
+from hansard.speech.sphinx import WINDOW_SECONDS
 
 REPOSITORY = Path(__file__).parents[2]
 EVERYTHING = 64 * 10**9
@@ -90,7 +91,11 @@ def left_behind(settings: Settings) -> list[str]:
 
 def test_names_of_the_engines_that_need_no_weights(settings: Settings) -> None:
     sphinx = catalog.resolve("sphinx", settings=settings)
-    assert (sphinx.engine, sphinx.model, sphinx.window_seconds) == ("sphinx", "en-us", 10)
+    assert (sphinx.engine, sphinx.model, sphinx.window_seconds) == (
+        "sphinx",
+        "en-us",
+        WINDOW_SECONDS,
+    )
     assert catalog.resolve("sphinx/en-us", language="en-GB", settings=settings) == sphinx
     remote = catalog.resolve("openai", seconds=600, settings=settings)
     assert (remote.engine, remote.model) == ("openai", "whisper-1")
@@ -242,7 +247,7 @@ def test_auto_without_weights_and_hub_falls_back_with_one_line(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choice = catalog.resolve("auto", seconds=60, settings=settings)
-    assert (choice.engine, choice.window_seconds) == ("sphinx", 10)
+    assert (choice.engine, choice.window_seconds) == ("sphinx", WINDOW_SECONDS)
     [note] = choice.notes
     assert "\n" not in note
     assert "hansard models import DIR" in note
