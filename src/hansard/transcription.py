@@ -183,10 +183,12 @@ def examine(
 
 
 def _options(request: Request, choice: Choice, settings: Settings) -> Options:
+    from hansard.speech import catalog
+
     return Options(
         engine=choice.engine,
         model=choice.model,
-        language=request.language or choice.language,
+        language=catalog.language_code(request.language) or choice.language,
         task=request.task,
         channels=request.channels,
         track=request.track,

@@ -8,17 +8,36 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from hansard import __version__
 from hansard.cli import check, doctor, export, jobs, models, transcribe
 from hansard.cli.complaint import complain
 from hansard.errors import HansardError, Interrupted
 
+
+class _Commands(typer.core.TyperGroup):
+    """Typer ends with 1 where a reader went away, and says nothing of an interrupt."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # `| head` has seen enough: not an error, and nothing may be flushed to it at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit from error
+        except KeyboardInterrupt as error:
+            stopped = Interrupted("Interrupted.", hint="The same command goes on from here.")
+            complain(stopped)
+            raise typer.Exit(stopped.exit_code) from error
+
+
 app = typer.Typer(
     name="hansard",
+    cls=_Commands,
     help="Turn recordings into verbatim, searchable records.",
     no_args_is_help=True,
     add_completion=False,
@@ -63,11 +82,4 @@ def run(arguments: list[str] | None = None) -> int:
     except HansardError as error:
         complain(error)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader went away (`| head`): not an error, and nothing may be flushed to it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        complain(Interrupted("Interrupted."))
-        return Interrupted.exit_code
     return 0

@@ -139,7 +139,7 @@ def _describe(name: str, fit: Preflight, choice: Choice) -> None:
     )
     if fit.enhance:
         print("   too quiet: it will be band-passed, compressed and lifted")
-    cost = "" if choice.cost is None else f", about {choice.cost:.2f} in all"
+    cost = "" if choice.cost is None else f", about {choice.cost:.2g} in all"
     print(f"   model {choice.engine}/{choice.model}{cost}")
     for note in (*choice.notes, *fit.warnings):
         print(f"   {note}")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _RECENT = 10.0
 """Seconds over which the present speed is taken."""
 
+_WIDE = 112
+"""Columns of a terminal that has room for names, figures and a bar; what is more is for words."""
+
 _STAGES = {"prepare": "listening for speech", "listen": "transcribing", "finish": "joining"}
 
 
@@ -146,11 +149,12 @@ class Live(_Paced):
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
         super().__init__()
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, highlight=False)
+        wide = self._console.width >= _WIDE
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.fields[label]}"),
-            BarColumn(bar_width=20),
+            *([BarColumn(bar_width=20)] if wide else []),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[figures]}"),
             TextColumn("[dim]{task.fields[words]}[/dim]"),
@@ -170,7 +174,9 @@ class Live(_Paced):
 
     def submitted(self, name: str, job: str, length: float | None) -> None:
         super().submitted(name, job, length)
-        label = name if len(name) <= 28 else name[:12] + "…" + name[-15:]
+        room = max(9, min(28, self._console.width - 64))
+        short = name[: room // 3 + 3] + "…" + name[room // 3 + 4 - room :]
+        label = name if len(name) <= room else short
         self._tasks[name] = self._bars.add_task(
             "", total=1.0, label=_plain(label), figures="", words=""
         )
@@ -186,8 +192,10 @@ class Live(_Paced):
         self._bars.update(self._tasks[name], completed=at["share"], figures=figures)
 
     def heard(self, name: str, heard: Heard) -> None:
-        if heard.text:
-            self._bars.update(self._tasks[name], words=_plain("…" + heard.text[-48:]))
+        # The figures come first: a table that is too wide would cut them short.
+        room = min(48, self._console.width - _WIDE)
+        if heard.text and room > 8:
+            self._bars.update(self._tasks[name], words=_plain("…" + heard.text[-room:]))
 
     def completed(self, name: str, now: Progress, files: list[str]) -> None:
         if name in self._tasks:

@@ -28,7 +28,7 @@ from hansard.speech.lease import Models
 
 __all__ = [
     "LADDER", "TABLE", "Choice", "ModelInfo", "Models",
-    "available", "check", "info", "installed", "resolve", "table_row",
+    "available", "check", "info", "installed", "language_code", "resolve", "table_row",
 ]  # fmt: skip
 
 Device = Literal["cpu", "cuda"]
@@ -254,7 +254,7 @@ def resolve(
         NotSupported: it does not know the language or the task.
         MachineError: its weights do not fit on the disk.
     """
-    code = _code(language)
+    code = language_code(language)
     if name == "auto":
         return _Chooser(code, task, seconds, prefer, settings, pull, progress).choose()
     engine, model = _parse(name, settings)
@@ -311,11 +311,12 @@ def _sphinx(reason: str, *notes: str) -> Choice:
     )
 
 
-def _code(language: str | None) -> str | None:
-    """``en`` for ``en``, ``EN`` and ``en-GB``."""
-    return (
-        language.replace("_", "-").partition("-")[0].strip().lower() or None if language else None
-    )
+def language_code(language: str | None) -> str | None:
+    """``en`` for ``en``, ``EN``, ``en-GB`` and ``English``; others as they are, in lower case."""
+    from hansard.speech import wire
+
+    plain = (language or "").strip().lower()
+    return wire.language_code(plain) or plain or None
 
 
 def _see_that_sphinx_can(language: str | None, task: Task) -> None:
@@ -333,6 +334,7 @@ def _see_that_sphinx_can(language: str | None, task: Task) -> None:
 def _see_that_whisper_can(
     model: str, language: str | None, task: Task, *, english_only: bool
 ) -> None:
+    _see_that_it_is_a_language(language)
     if _can(model, language, task, english_only=english_only):
         return
     plain = model.removesuffix(".en") if model.endswith(".en") else "small"
@@ -340,6 +342,16 @@ def _see_that_whisper_can(
     raise NotSupported(
         f"The model {model} cannot {what}.", hint=f"Use another: --model {plain} or --model medium."
     )
+
+
+def _see_that_it_is_a_language(language: str | None) -> None:
+    from hansard.speech import wire
+
+    if language is not None and wire.language_code(language) is None:
+        raise NotSupported(
+            f"There is no language {language} that Whisper knows.",
+            hint="Use a code such as en, de or ja.",
+        )
 
 
 def _can(model: str, language: str | None, task: Task, *, english_only: bool = False) -> bool:
@@ -375,6 +387,7 @@ class _Chooser(NamedTuple):
     progress: hub.Progress | None
 
     def choose(self) -> Choice:
+        _see_that_it_is_a_language(self.language)
         device = find_device(self.settings)
         wanted = getattr(table_row(device, self.seconds), self.prefer)
         here = self._installed()

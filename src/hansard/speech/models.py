@@ -271,7 +271,10 @@ def remove(name: str, settings: Settings) -> None:
     """
     target = place(name, settings)
     if not target.is_dir():
-        raise ModelMissing(f"There is no model {target.name} on this machine.")
+        raise ModelMissing(
+            f"There is no model {target.name} on this machine.",
+            hint="`hansard models list` shows those that can be removed.",
+        )
     # Renamed first: a model that is half deleted must not pass for one.
     grave = target.with_name(f".{target.name}.gone")
     with _writing(target):
