@@ -259,5 +259,6 @@ def _leave(house: House) -> NoReturn:
     sys.stderr.flush()
     if not ended:
         house.models.close()  # ends engine processes; a native call in a thread dies with us
+        house.files.close()
         os._exit(Interrupted.exit_code)
     raise typer.Exit(Interrupted.exit_code)
