@@ -167,6 +167,7 @@ class WhisperEngine:
             said = self._with_less_if_needed([batch[row] for row in rows], options)
             for row, result in zip(rows, said, strict=True):
                 results[row] = result
+            tuning.release_now_and_then()
         return results
 
     def detect_language(self, window: Samples) -> tuple[str, float]:
