@@ -359,7 +359,9 @@ def _detect(parts: Parts, engine: Engine, job: Job) -> str | None:
     """The language of the recording, from its first window, whoever asks first."""
     from hansard.audio.windows import pack
 
-    if not engine.capabilities.detects_language:
+    able = engine.capabilities
+    # A remote endpoint would be paid for the call, and finds the language of each window anyway.
+    if not able.detects_language or able.device == "remote":
         return None
     window = windows.first(parts.queue.database, job.id)
     samples = pack(window, partial(parts.files.read_pcm, job.id, window.channel))
@@ -459,7 +461,7 @@ def _head(parts: Parts, job: Job, coverage: Coverage) -> Transcript:
         engine=job.options.engine,
         model=job.options.model,
         task=job.options.task,
-        language=job.language,
+        language=job.language or windows.language(parts.queue.database, job.id),
         coverage=coverage,
         levels=job.prepared.levels,
         enhanced=job.prepared.enhanced,

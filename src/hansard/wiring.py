@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hansard.store")
 
-_ORPHAN_AGE = 3600.0
-"""Seconds. A recording without a row this old was left by a process that died between the two."""
+_ORPHAN_AGE = 60.0
+"""Seconds. A recording gets its row milliseconds after it is kept: one without a row that is older
+was left by a process that died between the two."""
 
 _BREATH = 0.02
 """Seconds between two looks at a job at the least."""

@@ -1,8 +1,7 @@
 """The engine ``whisper``: OpenAI's Whisper on CTranslate2.
 
-Weights and their format are faster-whisper's, and so is the tokenizer; features, batching, the
-decoding loop and word times are ours, because faster-whisper's own loop computes every feature of
-a file before the first word, and its batched mode drops segments and never decodes again.
+Weights, their format and the tokenizer are faster-whisper's; features, batching, decoding and word
+times are ours: its loop computes all features before the first word, its batches drop segments.
 
 On a CPU each window is encoded by itself and a batch is decoded together: the encoder gains nothing
 from a batch (its buffers leave the cache, and grow with it), while each step of the decoder reads

@@ -55,6 +55,13 @@ def heard(
         last = rows[-1].position
 
 
+def language(database: Database, job: str) -> str | None:
+    """The language that the first window was heard in, where its engine said so."""
+    for _, result in heard(database, job, 0, 0):
+        return result.language
+    return None
+
+
 def any_second(database: Database, job: str) -> bool:
     """Whether a second look was planned already."""
     with database.read() as connection:
