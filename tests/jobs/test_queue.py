@@ -404,3 +404,17 @@ def test_presence_notices_the_dead_and_not_the_living(tmp_path: Path) -> None:
     assert living.gone([living.worker, dying.worker, "never seen"]) == [dying.worker, "never seen"]
     living.close()
     assert Presence(tmp_path).gone([living.worker]) == [living.worker]
+
+
+def test_looking_for_work_in_vain_wakes_nobody(queue: Queue) -> None:
+    job = submit(queue)
+    prepare(queue, 1)
+    unit = listen(queue)
+    assert unit is not None
+    seen = queue.database.rings()
+    assert queue.claim_step() is None
+    assert listen(queue) is None
+    assert queue.waiting_models() == [("sphinx", "en-us")]
+    queue.free(["nobody"])
+    assert queue.database.rings() == seen
+    assert state(queue, job).state == "running"

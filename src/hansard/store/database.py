@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from filelock import FileLock
@@ -90,12 +90,18 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction that writes: whole or not at all. Rings the bell when it is committed."""
+        """A transaction that writes: whole or not at all. Rings the bell if it changed a row.
+
+        A claim that found nothing must not ring: it would wake the next one to look, for ever.
+        """
         # IMMEDIATE: take the write lock now. A deferred transaction that reads first and writes
         # later can fail in its middle when another process wrote in between.
         with self._transaction("BEGIN IMMEDIATE") as connection:
+            before = self._changes()
             yield connection
-        self.ring()
+            changed = self._changes() != before
+        if changed:
+            self.ring()
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sa.Connection]:
@@ -108,6 +114,11 @@ class Database:
             self._begin = begin
             with self._connection.begin():
                 yield self._connection
+
+    def _changes(self) -> int:
+        """Rows changed through this connection since it was opened."""
+        driver: Any = self._connection.connection.driver_connection
+        return int(driver.total_changes)
 
     def ring(self) -> None:
         """Wake everybody in this process who waits for a change."""
