@@ -49,8 +49,11 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[InputContainer]:
+def opened(path: Path, *, fast_seek: bool = False) -> Iterator[InputContainer]:
     """Open a media file for demuxing.
+
+    ``fast_seek`` lets formats without an index (MP3) guess a place from the bit rate instead of
+    reading everything before it: good enough for samples, not for telling the time.
 
     Raises:
         NotFound, Unreadable, EmptyFile: the file itself.
@@ -80,6 +83,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
                 container_options={
                     "format_whitelist": DEMUXERS,
                     "protocol_whitelist": "none",
+                    **({"fflags": "fastseek"} if fast_seek else {}),
                 },
                 metadata_errors="replace",
                 buffer_size=_BUFFER,

@@ -112,7 +112,7 @@ def excerpts(
     """
     import av
 
-    with opened(path) as container:
+    with opened(path, fast_seek=True) as container:
         stream = audio_stream(container, path, track)
         stream.codec_context.thread_count = 1
         begin = container.start_time or 0

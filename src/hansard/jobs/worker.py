@@ -8,6 +8,8 @@ held, and opens lanes. Nothing is pushed: a thread without work sleeps on the st
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +28,8 @@ process ring the bell."""
 
 _ROUND = 2.0
 """Seconds between looks for workers that died."""
+
+_NICENESS = 10
 
 StepHandler = Callable[[Unit], None]
 
@@ -79,6 +83,12 @@ def _unexpected(error: Exception) -> HansardError:
         f"Something unexpected happened: {type(error).__name__}: {error}.",
         hint="The log has the details; please report it.",
     )
+
+
+def _be_nice() -> None:
+    """Let the engines go first: preparing a long recording runs far ahead of them anyway."""
+    if sys.platform == "linux":  # where threads have a priority of their own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 class Crew:
@@ -163,6 +173,7 @@ class Crew:
                 self._stop.wait(_NAP)
 
     def _take_steps(self) -> None:
+        _be_nice()
         database = self._queue.database
         while not self._stop.is_set():
             seen = database.rings()
