@@ -371,7 +371,7 @@ def test_out_of_memory_halves_the_batch_and_says_so_once(
     problem: type[Exception],
     words: str,
 ) -> None:
-    one = engine()
+    one = engine(settings=GREEDY.model_copy(update={"batch": 8}))
     windows = [noise(3, seed) for seed in range(8)]
     whole = one.transcribe(windows, PLAIN)
     loaded = one._ready()
