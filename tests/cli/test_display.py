@@ -214,7 +214,7 @@ def test_the_live_display_shows_all_there_is_to_know(
     assert "a very long …cording [1].mp3" in shown
     for piece in ("transcribing", "9/10 windows", "10.0x →", "0:01 left", " 90%"):
         assert piece in shown, piece
-    assert "…the words of [window] 9" in shown
+    assert "the words of [window] 9" in shown
     assert "Using the built-in engine [sphinx]." in shown
     assert "done, 3:20 of audio, 10.0x real time → out/minutes.txt" in shown
     assert "There is no audio in b.mp4. [no_audio]" in shown

@@ -142,11 +142,13 @@ class _Paced:
 
 
 class Live(_Paced):
-    """A Rich display for a terminal, on standard error."""
+    """A Rich display for a terminal, on standard error: a line each, and the last words below."""
 
     def __init__(self) -> None:
-        from rich.console import Console
+        from rich.console import Console, Group
+        from rich.live import Live as Screen
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+        from rich.text import Text
 
         super().__init__()
         self._console = Console(stderr=True, highlight=False)
@@ -157,7 +159,11 @@ class Live(_Paced):
             *([BarColumn(bar_width=20)] if wide else []),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[figures]}"),
-            TextColumn("[dim]{task.fields[words]}[/dim]"),
+            console=self._console,
+        )
+        self._words = Text("", style="dim", no_wrap=True, overflow="ellipsis")
+        self._screen = Screen(
+            Group(self._bars, self._words),
             console=self._console,
             transient=True,
             refresh_per_second=8,
@@ -166,7 +172,7 @@ class Live(_Paced):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        with self._bars:
+        with self._screen:
             yield
 
     def notice(self, text: str) -> None:
@@ -177,9 +183,7 @@ class Live(_Paced):
         room = max(9, min(28, self._console.width - 64))
         short = name[: room // 3 + 3] + "…" + name[room // 3 + 4 - room :]
         label = name if len(name) <= room else short
-        self._tasks[name] = self._bars.add_task(
-            "", total=1.0, label=_plain(label), figures="", words=""
-        )
+        self._tasks[name] = self._bars.add_task("", total=1.0, label=_plain(label), figures="")
 
     def progress(self, name: str, now: Progress) -> None:
         at = self.line(name, now)
@@ -192,20 +196,27 @@ class Live(_Paced):
         self._bars.update(self._tasks[name], completed=at["share"], figures=figures)
 
     def heard(self, name: str, heard: Heard) -> None:
-        # The figures come first: a table that is too wide would cut them short.
-        room = min(48, self._console.width - _WIDE)
-        if heard.text and room > 8:
-            self._bars.update(self._tasks[name], words=_plain("…" + heard.text[-room:]))
+        del name
+        if heard.text:
+            room = max(8, self._console.width - 4)
+            self._words.plain = "  " + (
+                heard.text if len(heard.text) <= room else "…" + heard.text[1 - room :]
+            )
 
     def completed(self, name: str, now: Progress, files: list[str]) -> None:
-        if name in self._tasks:
-            self._bars.remove_task(self._tasks.pop(name))
+        self._close(name)
         self._console.print(_summary(name, now, self.paces.get(name), files), markup=False)
 
     def failed(self, name: str, error: HansardError, job: str | None) -> None:
-        if name in self._tasks:
-            self._bars.remove_task(self._tasks.pop(name))
+        self._close(name)
         self._console.print(_refusal(name, error, job), style="red", markup=False)
+
+    def _close(self, name: str) -> None:
+        """Take a recording's line away, once it was seen as it ended."""
+        if name in self._tasks:
+            self._screen.refresh()
+            self._bars.remove_task(self._tasks.pop(name))
+            self._words.plain = ""
 
 
 class Plain(_Paced):
