@@ -114,3 +114,15 @@ def test_an_unknown_format_touches_nothing(meeting: Transcript, tmp_path: Path) 
     with pytest.raises(UnknownFormat):
         formats.save(tmp_path / "a.pdf", "pdf", *formats.view(meeting))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_removed_and_a_living_ones_file_is_not(tmp_path: Path) -> None:
+    left = tmp_path / ".notes.txt.0123456789ab.part"
+    left.write_text("half of i")
+    with formats.whole(tmp_path / "notes.txt") as slow:
+        slow.write(b"slow")
+        with formats.whole(tmp_path / "notes.txt") as quick:
+            quick.write(b"quick")
+        assert not left.exists()
+    assert (tmp_path / "notes.txt").read_text() == "slow"
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import io
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _BUFFER = 1 << 16
+_WRITE = os.O_WRONLY | getattr(os, "O_BINARY", 0)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -63,17 +66,15 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             )
         in_place = old is not None and not stat.S_ISREG(old)
         target = Path(os.path.realpath(path))
-        hidden = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.part")
-        flags = os.O_WRONLY | getattr(os, "O_BINARY", 0)
-        descriptor = (
-            os.open(path, flags)
-            if in_place
-            else os.open(hidden, flags | os.O_CREAT | os.O_EXCL, 0o666)
-        )
     if in_place:
+        with _refusing(path):
+            descriptor = os.open(path, _WRITE)
         with io.BufferedWriter(_File(descriptor, path), _BUFFER) as out:
             yield out
         return
+    with _refusing(path):
+        _sweep(target)
+        hidden, descriptor, lock = _hidden(target)
     try:
         with io.BufferedWriter(_File(descriptor, path), _BUFFER) as out:
             yield out
@@ -88,6 +89,46 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         hidden.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(lock)
+
+
+def _hidden(target: Path) -> tuple[Path, int, int]:
+    """A new hidden file beside the target: its path, a descriptor, and one that holds its lock."""
+    while True:
+        hidden = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.part")
+        descriptor = os.open(hidden, _WRITE | os.O_CREAT | os.O_EXCL, 0o666)
+        lock = os.dup(descriptor)
+        # It may have been swept between the two: then there is no file of this name any more.
+        if _lock(lock) and hidden.exists():
+            return hidden, descriptor, lock
+        os.close(descriptor)
+        os.close(lock)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a killed writer of the same file left: hidden files that nobody holds."""
+    for left in target.parent.glob(f".{glob.escape(target.name[:40])}.*.part"):
+        with contextlib.suppress(OSError):  # another may sweep it first, or it is not ours
+            descriptor = os.open(left, _WRITE)
+            try:
+                if _lock(descriptor):
+                    left.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Hold a file as its writer; the kernel lets go of it when the process dies."""
+    if sys.platform == "win32":  # no such locks; there, a file that is open cannot be removed
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class _File(io.FileIO):
