@@ -181,7 +181,8 @@ def release_now_and_then() -> None:
 
     Kept pages are never in the same place twice when lanes take and free them in turn: the heap
     of a ten-hour recording grew half as large again as that of ten minutes. Faulting them in once
-    every so often costs a few per cent, and keeps memory flat.
+    every so often bounds that. It does not make memory flat: the peak above whisper-tiny was still
+    241 MB for ten minutes and 311 MB for an hour (``bench/LOG.md``).
     """
     global _released  # noqa: PLW0603 the heap is one for the process, and so is this
     now = time.monotonic()
