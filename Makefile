@@ -56,6 +56,11 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.hansard
 	@$(PIP) install --no-compile --require-hashes -r requirements-dev.lock
 	@touch $@
 
+$(VENV)/.load: requirements-load.lock $(VENV)/.dev
+	@echo "Installing what the load benchmarks need (requirements-load.lock)"
+	@$(PIP) install --no-compile --require-hashes -r requirements-load.lock
+	@touch $@
+
 # ── daily ─────────────────────────────────────────────────────────────────────────────────────
 
 install: $(VENV)/.hansard
@@ -92,7 +97,7 @@ demo: $(VENV)/.hansard
 	@echo && cat demo-data/out/meeting.txt && echo
 	@$(BIN)/python samples/score.py samples/meeting.json demo-data/out/meeting.json
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.load
 	@failed=; for script in $$(grep -l __main__ bench/*.py); do \
 	  echo "== $$script"; $(BIN)/python $$script || failed="$$failed $$script"; done; \
 	test -z "$$failed" || { echo "Did not run to their end:$$failed" >&2; exit 1; }
@@ -106,6 +111,7 @@ lock: $(VENV)/.made
 	  $(VENV)-lock/bin/python -m pip --disable-pip-version-check --quiet install uv==$(UV_VERSION); }
 	@$(VENV)-lock/bin/uv pip compile $(UV_LOCK) --group build pyproject.toml -o requirements.lock
 	@$(VENV)-lock/bin/uv pip compile $(UV_LOCK) --group dev -c requirements.lock -o requirements-dev.lock
+	@$(VENV)-lock/bin/uv pip compile $(UV_LOCK) --group load -c requirements-dev.lock -o requirements-load.lock
 
 UV_LOCK := --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links $(UPGRADE) --custom-compile-command "make lock"

@@ -156,6 +156,53 @@ def _commands(
             yield from _commands(child, (*names, name), context)
 
 
+# ── routes ───────────────────────────────────────────────────────────────────────────────────
+
+
+def routes() -> str:
+    """Every address of the API with what it takes and how it may refuse, read off its own page."""
+    from hansard.api.app import page as described
+
+    whole = described()
+    intro = (
+        "Every address of the service, read off the OpenAPI page that it serves itself at "
+        "`/api/v1/openapi.json`; that one has fields, examples and answers in full. How they are "
+        "used: [the API](api.md). A refusal is one of [the errors](errors.md); those that any "
+        "address may answer with (400, 401, 403, 421, 429, 503) are not named here."
+    )
+    parts = [intro]
+    for tag in whole["tags"]:
+        rows = []
+        for path, operations in whole["paths"].items():
+            for method, operation in operations.items():
+                if tag["name"] in operation["tags"]:
+                    rows.append(_route_row(method, path, operation))
+        if rows:
+            parts.append(f"## {tag['name']}\n\n{tag['description']}")
+            parts.append(table(("call", "what it does", "refusals of its own"), rows))
+    parts.append(
+        "WebSockets are no part of OpenAPI: `/api/v1/live` is described in [live](live.md)."
+    )
+    return page("Addresses of the API", *parts)
+
+
+_ANYWHERE = {
+    "bad_request", "cross_site", "key_invalid", "key_missing", "not_allowed", "rate_limited",
+    "request_too_large", "store_busy", "too_slow", "unknown_address", "usage", "wrong_host",
+}  # fmt: skip
+
+
+def _route_row(method: str, path: str, operation: dict[str, Any]) -> tuple[str, str, str]:
+    own = {
+        code
+        for answer in operation["responses"].values()
+        for code in answer.get("x-codes", ())
+        if code not in _ANYWHERE
+    }
+    refusals = ", ".join(f"`{code}`" for code in sorted(own))
+    return f"`{method.upper()} {path}`", operation["summary"], refusals
+
+
 # ── tree ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -214,6 +261,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings,
     "errors.md": errors,
     "cli.md": cli,
+    "routes.md": routes,
     "tree.md": tree,
 }
 

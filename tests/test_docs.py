@@ -30,7 +30,7 @@ def build() -> ModuleType:
 # ── the generated pages ──────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("name", ["settings.md", "errors.md", "cli.md", "tree.md"])
+@pytest.mark.parametrize("name", ["settings.md", "errors.md", "cli.md", "routes.md", "tree.md"])
 def test_page_is_what_the_code_says(build: ModuleType, name: str) -> None:
     if name == "tree.md" and not (ROOT / ".git").exists():
         pytest.skip("not a git checkout: what belongs to the project is not known")
@@ -38,7 +38,7 @@ def test_page_is_what_the_code_says(build: ModuleType, name: str) -> None:
 
 
 def test_every_generated_page_is_checked_here(build: ModuleType) -> None:
-    assert set(build.PAGES) == {"settings.md", "errors.md", "cli.md", "tree.md"}
+    assert set(build.PAGES) == {"settings.md", "errors.md", "cli.md", "routes.md", "tree.md"}
 
 
 def test_pages_are_the_same_on_every_machine(

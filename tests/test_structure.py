@@ -31,6 +31,9 @@ EXCUSED = {
     "src/hansard/store/migrations/versions/0001_jobs_windows_and_transcripts.py::upgrade": (
         "a list of tables; a migration is read once and never changed"
     ),
+    "src/hansard/store/migrations/versions/0002_tenants_and_uploads.py::upgrade": "likewise",
+    "src/hansard/cli/keys.py::create": "its options are its signature: Typer reads them",
+    "src/hansard/errors.py": "a list of small classes, one tree, read as a table",
 }
 """``path`` or ``path::function`` → why it may be longer. A stale excuse fails."""
 
@@ -170,7 +173,7 @@ NOT_OURS = {
     "a home directory": r"/(?:[h]ome|[U]sers)/\w+|(?<![\w.$}])/[r]oot/",
     "a directory of one machine": r"(?<![\w.$}])/[o]pt/\w|(?<![\w.$})])/[w]ork/\w",
     "a package index": r"--(?:extra-)?[i]ndex-url[ =]|--[f]ind-links[ =]|/[s]imple/?[\s\"']",
-    "an address in a private network": r"(?<![\d.])(?:10\.\d+|192\.[1]68)\.\d+\.\d+(?![\d.])",
+    "an address in a private network": r"(?<![\d.])(?:10\.\d+|192\.[1]68)\.\d+\.\d+(?![\d./])",
 }
 
 
@@ -207,7 +210,13 @@ def imported(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folder", "groups"),
-    [("src", ()), ("samples", ()), ("bench", ("dev",)), ("docs", ("dev",)), ("tests", ("dev",))],
+    [
+        ("src", ()),
+        ("samples", ()),
+        ("bench", ("dev", "load")),
+        ("docs", ("dev",)),
+        ("tests", ("dev",)),
+    ],
 )
 def test_what_is_imported_is_asked_for(folder: str, groups: tuple[str, ...]) -> None:
     wanted = {canonicalize_name(need.name) for need in asked(groups, runtime=True)}
@@ -218,6 +227,10 @@ def test_what_is_imported_is_asked_for(folder: str, groups: tuple[str, ...]) -> 
         if not {canonicalize_name(home) for home in homes.get(name, [])} & wanted
     }
     assert not missing, "add it to pyproject.toml, then: make lock"
+
+
+AT_ONE_REMOVE = {"httptools": "uvicorn.protocols.http.httptools_impl"}
+"""What is asked for because a part of somebody else's that we name needs it."""
 
 
 def test_what_is_asked_for_is_used() -> None:
@@ -232,7 +245,11 @@ def test_what_is_asked_for_is_used() -> None:
             if canonicalize_name(need.name) in map(canonicalize_name, owners)
         ]
         # A name in quotes counts: what may be missing is imported by its name in a string.
-        used = any(re.search(rf"import {m}\b|from {m}\b|\"{m}\"", text) for m in modules)
+        used = any(
+            re.search(rf"import {m}\b|from {m}\b|\"{m}\"", text)
+            or AT_ONE_REMOVE.get(m, "nothing at all") in text
+            for m in modules
+        )
         assert used, f"{need.name} is installed for nothing"
 
 
@@ -309,7 +326,11 @@ def asked(groups: tuple[str, ...], *, runtime: bool) -> list[Requirement]:
 
 @pytest.mark.parametrize(
     ("lock", "groups", "runtime"),
-    [("requirements.lock", ("build",), True), ("requirements-dev.lock", ("dev",), False)],
+    [
+        ("requirements.lock", ("build",), True),
+        ("requirements-dev.lock", ("dev",), False),
+        ("requirements-load.lock", ("load",), False),
+    ],
 )
 def test_lock_pins_what_is_asked_for(lock: str, groups: tuple[str, ...], *, runtime: bool) -> None:
     found = pins(lock)
@@ -326,5 +347,9 @@ def test_locks_agree_with_each_other() -> None:
     versions: dict[str, set[str]] = {}
     for pin in pins("requirements.lock"):
         versions.setdefault(pin["name"], set()).add(pin["version"])
-    for pin in pins("requirements-dev.lock"):
-        assert pin["version"] in versions.get(pin["name"], {pin["version"]})
+    for lock in ("requirements-dev.lock", "requirements-load.lock"):
+        found = pins(lock)
+        for pin in found:
+            assert pin["version"] in versions.get(pin["name"], {pin["version"]})
+        for pin in found:
+            versions.setdefault(pin["name"], set()).add(pin["version"])

@@ -5,6 +5,7 @@ The table in ``docs/settings.md`` is generated from the descriptions below.
 
 from __future__ import annotations
 
+import base64
 import difflib
 import os
 from pathlib import Path
@@ -31,11 +32,26 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _seen_as_secret(given: str | None) -> str | None:
+    """As the Standard Webhooks specification asks: 24 to 64 bytes; several with blanks between."""
+    for one in (given or "").split():
+        try:
+            size = len(base64.b64decode(one.removeprefix("whsec_"), validate=True))
+        except ValueError:
+            size = 0
+        if not 24 <= size <= 64:
+            raise ValueError("a secret is whsec_ and 24 to 64 bytes in base64")
+    return given
+
+
 class LimitSettings(Section):
     """What is refused before work starts."""
 
     seconds: float = Field(24 * 3600.0, gt=0, description="Longest recording, in seconds.")
     bytes: int = Field(64 * 2**30, gt=0, description="Largest file, in bytes.")
+    tracks: int = Field(
+        64, ge=1, description="Most audio tracks of a file, and most channels of a track."
+    )
     fetch_seconds: float = Field(3600.0, gt=0, description="Longest download of a URL, in seconds.")
     redirects: int = Field(5, ge=0, description="Redirects followed for a URL.")
     disk_reserve: int = Field(
@@ -91,6 +107,101 @@ class OpenAISettings(Section):
     )
 
 
+class ServeSettings(Section):
+    """The service: ``hansard serve``."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8420, ge=0, le=65535, description="Port to listen on; 0 is any free one.")
+    workers: int = Field(1, ge=0, description="Worker processes; each has its own models.")
+    patience: float = Field(
+        30.0, ge=0, description="Seconds that work in hand has to end when the service stops."
+    )
+    keys: Literal["auto", "required", "off"] = Field(
+        "auto", description="Whether a key is asked for; auto: everywhere but on loopback."
+    )
+    rate: float = Field(600.0, gt=0, description="Requests a minute of one key or address.")
+    burst: int = Field(200, ge=1, description="Requests that may come at once from a full bucket.")
+    cors: tuple[str, ...] = Field((), description="Origins whose pages may call the API.")
+    hosts: tuple[str, ...] = Field(
+        (), description="Names this service is known by; others are refused. Empty: any."
+    )
+    uploads: int = Field(20, ge=1, description="Uploads that are taken in at the same time.")
+    upload_seconds: float = Field(3600.0, gt=0, description="Longest time of one upload.")
+    upload_expiry: float = Field(
+        86_400.0, gt=0, description="Seconds after which an unfinished resumable upload is removed."
+    )
+    slow_seconds: float = Field(
+        20.0, gt=0, description="Seconds in which a request, or the next piece of one, must come."
+    )
+    connections: int = Field(800, ge=1, description="Connections held at the same time.")
+    sync_seconds: float = Field(60.0, ge=0, description="Longest wait of sync=true, in seconds.")
+    answer_seconds: float | None = Field(
+        None, gt=0, description="Longest wait of an OpenAI-compatible request; none when not set."
+    )
+    access_log: bool = Field(True, description="One line of JSON for each request.")
+    live_seconds: float = Field(
+        60.0, gt=0, description="Seconds that a dropped live connection has to come back."
+    )
+    lives: int = Field(20, ge=1, description="Live connections at the same time.")
+
+
+class QueueSettings(Section):
+    """The queue: how much waits, and how long work may take."""
+
+    capacity: int = Field(1000, ge=1, description="Jobs that may wait; more are refused (429).")
+    soft_seconds: float = Field(
+        600.0, gt=0, description="Seconds any job may run, however short its audio."
+    )
+    soft_factor: float = Field(
+        20.0, gt=0, description="Seconds more for each second of audio; then the job fails."
+    )
+    unit_seconds: float = Field(
+        120.0, gt=0, description="Seconds any unit of work may take, however short."
+    )
+    unit_factor: float = Field(
+        30.0, gt=0, description="Seconds more for each second of its audio; then it is given up."
+    )
+
+
+class CageSettings(Section):
+    """The child process that opens strangers' files."""
+
+    memory: int = Field(1024 * 2**20, gt=0, description="Bytes it may allocate.")
+    seconds: float = Field(60.0, gt=0, description="Seconds of processor time, for any file …")
+    factor: float = Field(0.2, ge=0, description="… and for each second of its audio.")
+
+
+class WebhookSettings(Section):
+    """Telling others that a job has ended."""
+
+    url: str | None = Field(None, description="Address that is told of every job.")
+    secret: Annotated[str | None, AfterValidator(_seen_as_secret)] = Field(
+        None,
+        repr=False,
+        description="Secret of the signatures, whsec_ and base64; made and kept when not set.",
+    )
+    private: bool = Field(
+        False, description="Whether addresses in private networks may be called and fetched."
+    )
+    timeout: float = Field(10.0, gt=0, description="Seconds that a receiver has to answer.")
+    seconds: float = Field(86_400.0, gt=0, description="How long a delivery is tried.")
+
+
+class RetentionSettings(Section):
+    """What is removed, and when. Nothing that a user gave or got, unless it is set here."""
+
+    days: float | None = Field(
+        None, gt=0, description="Days after which ended transcriptions are removed."
+    )
+    audio_days: float | None = Field(
+        None, gt=0, description="Days after which the media of ended transcriptions are removed."
+    )
+    pressure: Literal["keep", "audio", "all"] = Field(
+        "keep",
+        description="What goes, oldest first, when the disk has less than limits.disk_reserve.",
+    )
+
+
 class Settings(BaseSettings):
     """All settings of one process."""
 
@@ -124,6 +235,11 @@ class Settings(BaseSettings):
     whisper: WhisperSettings = Field(default_factory=WhisperSettings)
     sphinx: SphinxSettings = Field(default_factory=SphinxSettings)
     openai: OpenAISettings = Field(default_factory=OpenAISettings)
+    serve: ServeSettings = Field(default_factory=ServeSettings)
+    queue: QueueSettings = Field(default_factory=QueueSettings)
+    cage: CageSettings = Field(default_factory=CageSettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
 
     @classmethod
     def settings_customise_sources(

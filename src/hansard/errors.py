@@ -96,6 +96,219 @@ class CostTooHigh(UsageError):
     status = 402
 
 
+class BadRequest(UsageError):
+    """The request is malformed."""
+
+    code = "bad_request"
+    status = 400
+
+
+class InvalidField(BadRequest):
+    """A field of the request is missing or does not make sense."""
+
+    code = "invalid_field"
+
+    field: str | None = None
+    """Its name, where it is known."""
+
+
+class UnknownAddress(UsageError):
+    """There is nothing at this address."""
+
+    code = "unknown_address"
+    status = 404
+
+
+class WrongMethod(UsageError):
+    """This address does not take this method."""
+
+    code = "wrong_method"
+    status = 405
+
+
+class WrongHost(UsageError):
+    """The request was meant for another host."""
+
+    code = "wrong_host"
+    status = 421
+
+
+class RequestTooLarge(UsageError):
+    """The request's head or body is larger than any that makes sense here."""
+
+    code = "request_too_large"
+    status = 413
+
+
+class HeadTooLarge(RequestTooLarge):
+    """The request's address and headers are too long."""
+
+    code = "head_too_large"
+    status = 431
+
+
+class TooSlow(UsageError):
+    """The request did not come in within its time."""
+
+    code = "too_slow"
+    status = 408
+
+
+class UnknownUpload(UsageError):
+    """No upload has this id."""
+
+    code = "unknown_upload"
+    status = 404
+
+
+class UnknownDelivery(UsageError):
+    """No delivery of a webhook has this id."""
+
+    code = "unknown_delivery"
+    status = 404
+
+
+class Superseded(UsageError):
+    """The same session goes on by another connection."""
+
+    code = "superseded"
+    status = 409
+
+
+class UploadConflict(UsageError):
+    """The bytes do not continue where the upload stands."""
+
+    code = "upload_conflict"
+    status = 409
+
+
+class UploadBusy(UploadConflict):
+    """Somebody else is writing to the upload."""
+
+    code = "upload_busy"
+    status = 423
+
+
+class WrongContent(UsageError):
+    """The body is not of the type that belongs here."""
+
+    code = "wrong_content"
+    status = 415
+
+
+class WrongVersion(UsageError):
+    """The request speaks a version of the protocol that is not spoken here."""
+
+    code = "wrong_version"
+    status = 412
+
+
+class ChecksumMismatch(UsageError):
+    """The bytes that came are not the bytes that were sent."""
+
+    code = "checksum_mismatch"
+    status = 460
+
+
+class RangeOutside(UsageError):
+    """The range asked for lies outside of the file."""
+
+    code = "range_outside"
+    status = 416
+
+
+class IdempotencyConflict(UsageError):
+    """The same Idempotency-Key came with another request."""
+
+    code = "idempotency_conflict"
+    status = 422
+
+
+class AddressRefused(UsageError):
+    """The address leads into a private network, and that is not allowed."""
+
+    code = "address_refused"
+
+
+# ── who may ask, and how much ────────────────────────────────────────────────────────────────
+
+
+class NotAllowed(HansardError):
+    """The key is not enough for this."""
+
+    code = "not_allowed"
+    status = 403
+    exit_code = 2
+
+
+class KeyMissing(NotAllowed):
+    """A key is needed, and none came."""
+
+    code = "key_missing"
+    status = 401
+
+
+class KeyInvalid(NotAllowed):
+    """The key is unknown, has expired or was revoked."""
+
+    code = "key_invalid"
+    status = 401
+
+
+class CrossSite(NotAllowed):
+    """A page of another site asks for a change, and nobody is known to have wanted it."""
+
+    code = "cross_site"
+
+
+class UnknownKey(UsageError):
+    """No key has this id."""
+
+    code = "unknown_key"
+    status = 404
+
+
+class TooMuch(HansardError):
+    """More was asked for than there is room for now."""
+
+    code = "too_much"
+    status = 429
+    exit_code = 5
+    trouble = "transient"
+
+
+class RateLimited(TooMuch):
+    """Too many requests in a short time."""
+
+    code = "rate_limited"
+
+
+class QuotaUsedUp(TooMuch):
+    """The key's audio for today is used up."""
+
+    code = "quota_used_up"
+
+
+class QueueFull(TooMuch):
+    """As many jobs wait as may."""
+
+    code = "queue_full"
+
+
+class TooManyUploads(TooMuch):
+    """As many uploads are under way as may be."""
+
+    code = "too_many_uploads"
+    status = 503
+
+
+class TooManyConnections(TooMuch):
+    """As many connections are held as may be."""
+
+    code = "too_many_connections"
+    status = 503
+
+
 # ── bad input: the recording cannot be used ──────────────────────────────────────────────────
 
 
@@ -183,11 +396,30 @@ class TooLarge(BadInput):
     status = 413
 
 
+class TooManyTracks(BadInput):
+    """The file has more audio tracks, or a track more channels, than allowed."""
+
+    code = "too_many_tracks"
+    status = 413
+
+
+class HostileMedia(BadInput):
+    """Examining the file broke the limits of memory or time, or ended the process that did."""
+
+    code = "hostile_media"
+
+
+class MediaGone(BadInput):
+    """The recording's media were removed; its transcript is still here."""
+
+    code = "media_gone"
+    status = 410
+
+
 class FetchFailed(BadInput):
     """The address did not give a recording."""
 
     code = "fetch_failed"
-    status = 502
 
 
 class TooManyRedirects(FetchFailed):
@@ -286,6 +518,14 @@ class StoreBroken(MachineError):
     code = "store_broken"
 
 
+class CageBroken(MachineError):
+    """The process that opens media files has ended, or cannot be started."""
+
+    code = "cage_broken"
+    status = 503
+    trouble = "transient"
+
+
 class StoreBusy(MachineError):
     """The store did not answer in time."""
 
@@ -301,6 +541,34 @@ class CannotWrite(MachineError):
 
 
 # ── not an error of anybody's ────────────────────────────────────────────────────────────────
+
+
+class TimedOut(HansardError):
+    """The work took longer than its limit."""
+
+    code = "timed_out"
+    status = 504
+    exit_code = 4
+
+
+class AlreadyServing(MachineError):
+    """A service has this data directory already."""
+
+    code = "already_serving"
+    status = 409
+
+
+class CannotListen(MachineError):
+    """The address cannot be listened on."""
+
+    code = "cannot_listen"
+    status = 409
+
+
+class WouldBeOpen(UsageError):
+    """Everybody in the network could use the service without a key."""
+
+    code = "would_be_open"
 
 
 class LeaseLost(HansardError):

@@ -12,7 +12,7 @@ value that no longer fits its type is an error at the border, not three modules 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -241,7 +241,30 @@ JobState = Literal["queued", "running", "retrying", "completed", "failed", "canc
 OPEN_STATES: tuple[JobState, ...] = ("queued", "running", "retrying")
 """States of a job that still has work to do."""
 
-Step = Literal["prepare", "listen", "finish"]
+Step = Literal["record", "prepare", "listen", "finish", "run"]
+"""``record``: a live job whose audio still comes in. ``run``: all of a job that has one step."""
+
+
+Lane = Literal["short", "long"]
+"""Short recordings and long ones queue apart, so that neither waits for all of the other."""
+
+Pool = Literal["speech", "insight", "video", "maintenance"]
+"""Kinds of work with workers of their own."""
+
+POOL_NAMES: tuple[Pool, ...] = get_args(Pool)
+
+POOLS: dict[str, Pool] = {"transcribe": "speech", "live": "speech"}
+"""The pool of each kind of job."""
+
+LOCAL = "local"
+"""The tenant of everybody who comes without a key: the command line, and a service on loopback."""
+
+
+class Client(Value, frozen=True):
+    """Who asks. Everything that is kept belongs to a tenant; a key acts for one."""
+
+    tenant: str = LOCAL
+    key: str | None = None
 
 
 class Failure(Value, frozen=True):
@@ -285,6 +308,24 @@ class Job(Value, frozen=True):
     prepared: Prepared | None = None
     identity: str = ""
     """SHA-256 over what makes it the same work: kind, recording, options."""
+    tenant: str = LOCAL
+    key: str | None = None
+    name: str = ""
+    """What its owner calls the recording: a file name."""
+    pool: Pool = "speech"
+    lane: Lane = "long"
+    seconds: float | None = None
+    """Length of the audio, as preflight found it."""
+    deadline: float | None = None
+    """Running any longer than this moment is a failure."""
+    webhook: str | None = None
+    position: int = 0
+    """Samples prepared so far."""
+    planned: int = 0
+    """Windows so far, both hearings; ``heard`` of them are done."""
+    heard: int = 0
+    planned_samples: int = 0
+    heard_samples: int = 0
 
 
 class Transcript(Value, frozen=True):

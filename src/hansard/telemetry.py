@@ -11,11 +11,14 @@ Histograms have logarithmic buckets of 1 % width (the idea of DDSketch, Masson e
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+
+import msgspec
 
 from hansard.model import Value
 
@@ -131,3 +134,38 @@ def reset() -> None:
     with _lock:
         _histograms.clear()
         _counters.clear()
+
+
+# ── logs ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class _JsonLines(logging.Formatter):
+    """A record as one line of JSON; a traceback is a field of it."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__()
+        self._role = role
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "role": self._role,
+            "pid": record.process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def log_as_json(role: str) -> None:
+    """Write the logs of this process to standard error, a line of JSON each.
+
+    ``role`` says which process of a service it is.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines(role))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("hansard").setLevel(logging.INFO)

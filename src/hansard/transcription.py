@@ -13,23 +13,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import to_builtins
 from msgspec.structs import replace
 
 from hansard import telemetry
-from hansard.config import Settings, VadSettings
-from hansard.errors import CostTooHigh, DiskFull, HansardError, NotSupported, SilentAudio
+from hansard.audio.cage import Cage, Uncaged
+from hansard.config import Settings
+from hansard.errors import CostTooHigh, DiskFull, HansardError, MediaGone, NotSupported, SilentAudio
+from hansard.jobs import retention
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Part, Unit
+from hansard.jobs.states import PROVISIONAL
 from hansard.model import (
     SAMPLE_RATE,
     Channels,
+    Client,
     Coverage,
     Detection,
     Enhance,
@@ -50,7 +53,7 @@ from hansard.speech.coverage import CoverageMeter, combined, second_look, settle
 from hansard.speech.engine import Engine, Samples, SpeechOptions
 from hansard.speech.guards import judge
 from hansard.store import recordings, transcripts, windows
-from hansard.store.files import Files
+from hansard.store.files import Draft, Files
 
 if TYPE_CHECKING:
     from hansard.audio.levels import Enhancement
@@ -60,6 +63,9 @@ if TYPE_CHECKING:
 _CHECKPOINT = 0.25
 """Seconds between commits of planned windows: an fsync each must not slow a short recording."""
 
+_LOCAL = Client()
+_OPENLY = Uncaged()
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -68,6 +74,8 @@ class Parts:
     settings: Settings
     queue: Queue
     files: Files
+    media: Cage | Uncaged = _OPENLY
+    """Opens media files; those of strangers in a cage."""
 
 
 class Request(Value, frozen=True, forbid_unknown_fields=True):
@@ -90,6 +98,9 @@ class Request(Value, frozen=True, forbid_unknown_fields=True):
     priority: int = 5
     again: bool = False
     """Do the work even where the store has the answer."""
+    webhook: str | None = None
+    """Address that is told when the job ends."""
+    detection: Detection | None = None  # ``None``: as the settings say
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +116,13 @@ class Submitted:
 # ── 1 to 3: take in, refuse what must be refused, submit ─────────────────────────────────────
 
 
-def submit(parts: Parts, name: str, chunks: Iterable[bytes], request: Request) -> Submitted:
+def submit(
+    parts: Parts,
+    name: str,
+    chunks: Iterable[bytes],
+    request: Request,
+    client: Client = _LOCAL,
+) -> Submitted:
     """Keep a recording, see that it is fit, and make it a job.
 
     Args:
@@ -113,6 +130,7 @@ def submit(parts: Parts, name: str, chunks: Iterable[bytes], request: Request) -
         name: what to call the recording: its file name.
         chunks: its bytes; read once, streamed to disk and hashed on the way.
         request: what to do with it.
+        client: for whom.
 
     Raises:
         HansardError: any refusal there is; nothing is left behind then.
@@ -124,29 +142,56 @@ def submit(parts: Parts, name: str, chunks: Iterable[bytes], request: Request) -
     with ExitStack() as stack:
         with telemetry.span("submit.take_in"):
             draft = stack.enter_context(parts.files.take_in(name, chunks))
-        with telemetry.span("submit.preflight"):
-            fit, choice = examine(draft.path, parts.settings, request)
-        options = _options(request, choice, parts.settings)
-        if request.again or parts.queue.find(draft.sha256, options) is None:
-            _see_that_it_fits(parts, fit, request)
-            _see_that_it_is_paid(choice.cost, request.max_cost)
-            catalog.check(choice, seconds=fit.seconds, settings=parts.settings)
-        new = not parts.files.recording(draft.sha256).exists()
-        draft.keep()
-        recording = Recording(draft.sha256, name, fit.media, time.time())
-        try:
-            job, left = parts.queue.submit(
-                recording, options, fit.levels, priority=request.priority, again=request.again
-            )
-        except HansardError:
-            if new:  # without a row nobody would ever find it
-                parts.files.forget_recording(draft.sha256)
-            raise
+        return accept(parts, name, draft, request, client)
+
+
+def accept(
+    parts: Parts, name: str, draft: Draft, request: Request, client: Client = _LOCAL
+) -> Submitted:
+    """Make a recording that lies in scratch, whole and hashed, a job.
+
+    Raises:
+        HansardError: any refusal there is; the draft is its holder's to remove.
+    """
+    from hansard.speech import catalog
+
+    with telemetry.span("submit.preflight"):
+        fit, choice = examine(draft.path, parts.settings, request, media=parts.media)
+    options = options_for(request, choice, parts.settings)
+    if request.again or parts.queue.find(draft.sha256, options, client) is None:
+        _see_that_it_fits(parts, fit, request)
+        _see_that_it_is_paid(choice.cost, request.max_cost)
+        catalog.check(choice, seconds=fit.seconds, settings=parts.settings)
+    draft.keep()
+    recording = Recording(draft.sha256, name, fit.media, time.time())
+    try:
+        job, left = parts.queue.submit(
+            recording,
+            options,
+            fit.levels,
+            priority=request.priority,
+            again=request.again,
+            client=client,
+            seconds=fit.seconds,
+            webhook=request.webhook,
+        )
+    except HansardError:
+        with suppress(HansardError):  # a store in trouble: it is found and removed later
+            retention.drop_unnamed(parts.queue.database, parts.files, draft.sha256)
+        raise
+    if not parts.files.recording(draft.sha256).exists():
+        draft.keep()  # the same bytes were there and were removed meanwhile; from now on they stay
     return Submitted(job, left, fit, (*choice.notes, *fit.warnings))
 
 
 def examine(
-    path: Path, settings: Settings, request: Request, *, full: bool = False, pull: bool = True
+    path: Path,
+    settings: Settings,
+    request: Request,
+    *,
+    full: bool = False,
+    pull: bool = True,
+    media: Cage | Uncaged = _OPENLY,
 ) -> tuple[Preflight, Choice]:
     """What is in a file, whether it is fit, and which model would hear it.
 
@@ -156,15 +201,15 @@ def examine(
         request: what is to be done with it.
         full: measure all of it, not samples of a long recording.
         pull: fetch the model's weights where they are missing.
+        media: opens the file.
 
     Raises:
         BadInput: the recording cannot be used.
         EngineError, UsageError: no model for it.
     """
-    from hansard.audio import probe
     from hansard.speech import catalog
 
-    fit = probe.preflight(path, track=request.track, limits=settings.limits, full=full)
+    fit = media.preflight(path, track=request.track, limits=settings.limits, full=full)
     choice = catalog.resolve(
         request.model,
         language=request.language,
@@ -182,7 +227,8 @@ def examine(
     return fit, choice
 
 
-def _options(request: Request, choice: Choice, settings: Settings) -> Options:
+def options_for(request: Request, choice: Choice, settings: Settings) -> Options:
+    """All that decides about the words, settled once and for all."""
     from hansard.speech import catalog
 
     return Options(
@@ -200,7 +246,7 @@ def _options(request: Request, choice: Choice, settings: Settings) -> Options:
         guards=request.guards,
         max_tokens=request.max_tokens,
         window_seconds=choice.window_seconds,
-        detection=Detection(**settings.vad.model_dump()),
+        detection=request.detection or Detection(**settings.vad.model_dump()),
     )
 
 
@@ -234,7 +280,7 @@ def prepare(parts: Parts, unit: Unit) -> None:
     Deterministic: after a kill it runs again and plans the same windows, and those that were
     heard meanwhile stay heard.
     """
-    from hansard.audio import decode
+    from hansard.audio.ear import Ear
     from hansard.audio.levels import Meter
 
     job = unit.job
@@ -242,16 +288,23 @@ def prepare(parts: Parts, unit: Unit) -> None:
         parts.queue.end_prepare(unit, job.prepared)
         return
     recording = parts.files.recording(job.recording)
+    if not recording.exists():
+        raise MediaGone("The media of this recording were removed.", hint="Send it again.")
     enhance = _enhancement(job)
     meter = Meter()
     speech = 0
     rows = _rows(parts, job)
-    ears = [_Ear(channel, job.options) for channel in range(rows)]
+    ears = [Ear(channel, job.options) for channel in range(rows)]
     planned: list[Window] = []
     due = 0.0
     with parts.files.write_pcm(job.id, rows) as pcm:
-        for block in decode.blocks(
-            recording, track=job.options.track, channels=job.options.channels, enhance=enhance
+        for block in parts.media.blocks(
+            recording,
+            track=job.options.track,
+            channels=job.options.channels,
+            enhance=enhance,
+            limits=parts.settings.limits,
+            seconds=job.seconds,
         ):
             pcm.write(block)
             meter.feed(block)
@@ -274,25 +327,6 @@ def prepare(parts: Parts, unit: Unit) -> None:
     parts.queue.end_prepare(
         unit, Prepared(samples, rows, levels, enhanced=enhance is not None, speech=speech)
     )
-
-
-class _Ear:
-    """Speech detection and planning for one channel."""
-
-    def __init__(self, channel: int, options: Options) -> None:
-        from hansard.audio.vad import Detector
-        from hansard.audio.windows import OVERLAP_SECONDS, Planner
-
-        longest = options.window_seconds - OVERLAP_SECONDS
-        detection = VadSettings.model_validate(to_builtins(options.detection))
-        self._detector = Detector(detection, max_span=longest)
-        self._planner = Planner(channel, options.window_seconds)
-
-    def hear(self, samples: Samples) -> list[Window]:
-        return self._planner.feed(self._detector.feed(samples))
-
-    def end(self) -> list[Window]:
-        return [*self._planner.feed(self._detector.finish()), *self._planner.finish()]
 
 
 def _checkpoint(queue: Queue, unit: Unit, planned: list[Window], position: int) -> int:
@@ -324,16 +358,21 @@ def _enhancement(job: Job) -> Enhancement | None:
 def listen(parts: Parts, engine: Engine, unit: Unit) -> None:
     """Hear a batch of windows, from any jobs that decode the same way, and record the answers."""
     with telemetry.span("engine.read"):
-        audio = [_packed(parts, part) for part in unit.parts]
+        audio = [_packed(parts, part.job, part.window) for part in unit.parts]
     language = unit.job.language
-    if language is None and not unit.job.options.language_per_window:
+    # What is only heard to follow along must not decide about the language of all the rest.
+    if (
+        language is None
+        and not unit.job.options.language_per_window
+        and any(part.hearing != PROVISIONAL for part in unit.parts)
+    ):
         language = _detect(parts, engine, unit.job)
     answers: dict[int, WindowResult] = {}
-    for hearing in (0, 1):
-        chosen = [index for index, part in enumerate(unit.parts) if part.hearing == hearing]
+    for second in (False, True):
+        chosen = [i for i, part in enumerate(unit.parts) if (part.hearing == 1) == second]
         if not chosen:
             continue
-        options = _speech_options(unit.job.options, language, fallback=hearing > 0)
+        options = _speech_options(unit.job.options, language, fallback=second)
         with telemetry.span("engine"):
             results = engine.transcribe([audio[index] for index in chosen], options)
         for index, result in zip(chosen, results, strict=True):
@@ -348,24 +387,20 @@ def _judged(result: WindowResult, part: Part, options: SpeechOptions) -> WindowR
     return replace(result, doubt=judge(result, part.window.seconds))
 
 
-def _packed(parts: Parts, part: Part) -> Samples:
+def _packed(parts: Parts, job: Job, window: Window) -> Samples:
     from hansard.audio.windows import pack
 
-    read = partial(parts.files.read_pcm, part.job.id, part.window.channel)
-    return pack(part.window, read)
+    return pack(window, partial(parts.files.read_pcm, job.id, window.channel))
 
 
 def _detect(parts: Parts, engine: Engine, job: Job) -> str | None:
     """The language of the recording, from its first window, whoever asks first."""
-    from hansard.audio.windows import pack
-
     able = engine.capabilities
     # A remote endpoint would be paid for the call, and finds the language of each window anyway.
     if not able.detects_language or able.device == "remote":
         return None
     window = windows.first(parts.queue.database, job.id)
-    samples = pack(window, partial(parts.files.read_pcm, job.id, window.channel))
-    language, _ = engine.detect_language(samples)
+    language, _ = engine.detect_language(_packed(parts, job, window))
     return parts.queue.set_language(job.id, language)
 
 
@@ -403,7 +438,7 @@ def finish(parts: Parts, unit: Unit) -> None:
             telemetry.count("windows.second_look", len(again))
             parts.queue.listen_again(unit, again)
             return
-    meters = [_meter(job) for _ in range(job.prepared.channels)]
+    meters = [CoverageMeter(pad=job.options.detection.pad) for _ in range(job.prepared.channels)]
     stream = join.merge(
         [_segments(parts, job, channel, meter) for channel, meter in enumerate(meters)]
     )
@@ -419,7 +454,7 @@ def finish(parts: Parts, unit: Unit) -> None:
 
 
 def _second_look(parts: Parts, job: Job, channel: int) -> Iterator[Window]:
-    meter = _meter(job)
+    meter = CoverageMeter(pad=job.options.detection.pad)
     for _ in _segments(parts, job, channel, meter):
         pass
     rows = windows.heard(parts.queue.database, job.id, channel, 0)
@@ -445,18 +480,12 @@ def _answers(parts: Parts, job: Job, channel: int) -> Iterator[tuple[Window, Win
             yield window, result
 
 
-def _meter(job: Job) -> CoverageMeter:
-    return CoverageMeter(pad=job.options.detection.pad)
-
-
 def _head(parts: Parts, job: Job, coverage: Coverage) -> Transcript:
     assert job.prepared is not None
-    with parts.queue.database.read() as connection:
-        recording = recordings.get(connection, job.recording)
     return Transcript(
         id=job.identity[:16],
-        recording=recording.id,
-        name=recording.name,
+        recording=job.recording,
+        name=job.name,
         seconds=round(job.prepared.samples / SAMPLE_RATE, 3),
         engine=job.options.engine,
         model=job.options.model,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from os import PathLike
@@ -13,28 +13,33 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from hansard import transcription
+from hansard.audio.cage import Cage, Uncaged
 from hansard.config import Settings, load
 from hansard.errors import Cancelled, HansardError, UsageError, from_failure
-from hansard.jobs import progress
-from hansard.jobs.presence import Presence
+from hansard.jobs import progress, retention
+from hansard.jobs.presence import Notice, Presence, serving
 from hansard.jobs.queue import Queue
-from hansard.jobs.worker import Crew, Listener
-from hansard.model import Job, Segment, Transcript
-from hansard.store import recordings, transcripts
+from hansard.jobs.worker import Crew, Listener, StepHandler
+from hansard.live import session
+from hansard.model import Client, Job, Pool, Segment, Step, Transcript
+from hansard.store import transcripts
 from hansard.store.database import Database
 from hansard.store.files import Files, room
 
 if TYPE_CHECKING:
+    from hansard.jobs.deliveries import Deliveries
+    from hansard.jobs.rows import Unit
     from hansard.speech.lease import Models
 
 _log = logging.getLogger("hansard.store")
 
-_ORPHAN_AGE = 60.0
-"""Seconds. A recording gets its row milliseconds after it is kept: one without a row that is older
-was left by a process that died between the two."""
+_LOCAL = Client()
 
 _BREATH = 0.02
 """Seconds between two looks at a job at the least."""
+
+_WATCH = 1.0
+"""Seconds between two looks whether the service that does the work still lives."""
 
 
 class House:
@@ -43,8 +48,13 @@ class House:
     A context manager. Cheap to open: models are loaded, and threads started, when work asks.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, *, service: str | None = None, cage: Cage | None = None
+    ) -> None:
         """Open the data directory, making it where it is not there yet.
+
+        ``service`` is the id of the service that this process is a part of, if it is. A service
+        opens media in a ``cage``: one that is given, and is its owner's to close, or its own.
 
         Raises:
             MachineError: it cannot be made, written or read.
@@ -52,7 +62,7 @@ class House:
         self.settings = settings
         with room(settings.data):
             settings.data.mkdir(parents=True, exist_ok=True)
-            self.presence = Presence(settings.data / "workers")
+            self.presence = Presence(settings.data / "workers", service)
         try:
             self.database = Database(settings.data / "hansard.db")
         except HansardError:
@@ -63,12 +73,23 @@ class House:
             self.presence.worker,
             lease_seconds=settings.lease_seconds,
             attempts=settings.attempts,
+            settings=settings.queue,
         )
         self.files = Files(settings.data, self.presence.worker)
-        self.parts = transcription.Parts(settings, self.queue, self.files)
+        self._cage = Cage(settings.cage) if service is not None and cage is None else None
+        if self._cage is not None:
+            self._cage.warm()
+        media = cage or self._cage or Uncaged()
+        self.parts = transcription.Parts(settings, self.queue, self.files, media)
         self._models: Models | None = None
         self._crew: Crew | None = None
-        self._tidy()
+        self._deliveries: Deliveries | None = None
+        self._in_service = service is not None
+        self._retention = retention.Retention(settings, self.database, self.files)
+        self._trusted: Notice | None = None
+        self._look_again = 0.0
+        self._say: Callable[[str], None] = _log.warning
+        self.tidy()
 
     def __enter__(self) -> Self:
         return self
@@ -87,19 +108,73 @@ class House:
 
     # ── work ─────────────────────────────────────────────────────────────────────────────────
 
-    def start(self) -> None:
-        """Begin to work on whatever the queue holds, in threads of this process."""
+    def start(
+        self,
+        *,
+        pools: Collection[Pool] | None = None,
+        hung: Callable[[Unit], None] | None = None,
+    ) -> None:
+        """Begin to work on whatever the queue holds, in threads of this process.
+
+        Args:
+            pools: kinds of work; all where it is not said.
+            hung: told of a unit in a native call that only the end of the process can end.
+        """
         if self._crew is None:
-            self._crew = Crew(
+            steps: dict[Step, StepHandler] = {
+                "prepare": partial(session.prepare, self.parts),
+                "finish": partial(transcription.finish, self.parts),
+            }
+            crew = Crew if hung is None else partial(Crew, hung=hung)
+            self._crew = crew(
                 self.queue,
-                {
-                    "prepare": partial(transcription.prepare, self.parts),
-                    "finish": partial(transcription.finish, self.parts),
-                },
+                {"transcribe": steps, "live": steps},
                 self._listener,
-                tidy=self._tidy,
+                tidy=self._keep_house,
+                pools=pools,
             )
             self._crew.start()
+            if self._in_service:
+                self.deliver()
+
+    def deliver(self) -> None:
+        """Begin to send webhooks: what a service does besides, and no single command."""
+        if self._deliveries is None:
+            from hansard.jobs.deliveries import Deliveries
+
+            self._deliveries = Deliveries(self.database, self.settings)
+            self._deliveries.start()
+
+    def entrust(self, say: Callable[[str], None]) -> None:
+        """See that the work is done: by the service that owns the directory, else in here.
+
+        A service that goes away while a job is followed is replaced by this process. ``say`` is
+        told who does the work, where it is not simply this process.
+        """
+        self._say = say
+        if self._trusted is not None or self._crew is not None:
+            return
+        found = serving(self.settings.data)
+        if found is None or not found.workers:
+            self.start()
+            return
+        self._trusted = found
+        self._look_again = time.monotonic() + _WATCH
+        say(f"The service at {found.url} does the work.")
+
+    @property
+    def entrusted(self) -> bool:
+        """Whether a service does the work."""
+        return self._trusted is not None
+
+    def _watch_over(self) -> None:
+        if self._trusted is None or time.monotonic() < self._look_again:
+            return
+        self._look_again = time.monotonic() + _WATCH
+        if serving(self.settings.data) is None:
+            self._say(f"The service at {self._trusted.url} is gone: going on here.")
+            self._trusted = None
+            self.start()
 
     def stop(self, patience: float = 5.0) -> bool:
         """Take no more work and give back what is not finished within ``patience`` seconds.
@@ -108,13 +183,26 @@ class House:
             Whether all threads have ended; a native call of an engine cannot be interrupted.
         """
         crew, self._crew = self._crew, None
-        return crew.stop(patience) if crew is not None else True
+        ended = crew.stop(patience) if crew is not None else True
+        sender, self._deliveries = self._deliveries, None
+        if sender is not None:  # last: it tells of what has just ended
+            sender.stop(patience)
+        return ended
+
+    @property
+    def works(self) -> bool:
+        """Whether threads of this process work."""
+        return self._crew is not None
 
     def submit(
-        self, name: str, chunks: Iterable[bytes], request: transcription.Request
+        self,
+        name: str,
+        chunks: Iterable[bytes],
+        request: transcription.Request,
+        client: Client = _LOCAL,
     ) -> transcription.Submitted:
         """Accept a recording; see ``transcription.submit``."""
-        return transcription.submit(self.parts, name, chunks, request)
+        return transcription.submit(self.parts, name, chunks, request, client)
 
     def follow(self, job: str, pause: float = 0.25) -> Iterator[progress.Progress]:
         """How far a job is, whenever that changes and at least each ``pause`` seconds.
@@ -125,6 +213,7 @@ class House:
             MachineError: the store cannot be written any more; the job stays as it is.
         """
         while True:
+            self._watch_over()
             if self._crew is not None and self._crew.trouble is not None:
                 raise self._crew.trouble
             seen = self.database.rings()
@@ -159,42 +248,40 @@ class House:
                 able.lanes, able.batch, partial(transcription.listen, self.parts, loaded)
             )
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
         """Free what dead workers held, and remove what they left and nobody needs."""
-        # In this order: what is prepared from now on belongs to a job that is open by then.
-        for key in self.files.pcm_keys():
-            if key not in progress.open_jobs(self.database):
-                _log.info("removing prepared audio of job %s, which has ended", key)
-                self.files.drop_pcm(key)
-        left = {*self.queue.owners(), *self.presence.known(), *self.files.scratch_workers()}
-        gone = self.presence.gone(left)
-        if not gone:
-            return
-        self.queue.free(gone)
-        self.files.sweep(gone)
-        old = time.time() - _ORPHAN_AGE
-        with self.database.read() as connection:
-            lost = [
-                sha256
-                for sha256, since in self.files.recordings()
-                if since < old and not recordings.known(connection, sha256)
-            ]
-        for sha256 in lost:
-            _log.info("removing recording %s, which was never submitted", sha256)
-            self.files.forget_recording(sha256)
-        self.presence.forget(gone)
+        retention.drop_prepared(self.database, self.files)
+        if retention.bury(self.queue, self.files, self.presence):
+            retention.drop_orphans(self.database, self.files)
+
+    def _keep_house(self) -> None:
+        self.tidy()
+        session.recover(self.parts)
+        self._retention.keep_up()
 
     def close(self) -> None:
         """Stop working and let go of everything. Calling it twice is harmless."""
         try:
             self.stop()
-            self._tidy()
+            self.tidy()
         except HansardError as error:
             _log.warning("%s", error.message)  # leases run out by themselves
         if self._models is not None:
             self._models.close()
+        if self._cage is not None:
+            self._cage.close()
         self.files.close()
         self.database.close()
+        self.presence.close()
+
+    def abandon(self) -> None:
+        """Let go of what outlives a process, where :meth:`stop` left a thread in a native call.
+
+        The database stays open: the thread may come back to it before the process ends.
+        """
+        if self._models is not None:
+            self._models.close()  # ends engine processes
+        self.files.close()
         self.presence.close()
 
 
@@ -222,7 +309,7 @@ def transcribe_one(
         for note in submitted.notes:
             logging.getLogger("hansard").warning("%s", note)
         if submitted.open:
-            house.start()
+            house.entrust(logging.getLogger("hansard").warning)
         job = submitted.job
         for now in house.follow(job.id):
             job = now.job

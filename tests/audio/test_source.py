@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import threading
@@ -12,9 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from hansard.audio.source import CHUNK, Source, expand, stream
-from hansard.config import LimitSettings
+from hansard.audio.source import CHUNK, Source, expand, from_stranger, stream
+from hansard.config import LimitSettings, load
 from hansard.errors import (
+    AddressRefused,
+    BadRequest,
     EmptyFile,
     FetchFailed,
     NoMediaInDirectory,
@@ -233,6 +236,13 @@ class Handler(BaseHTTPRequestHandler):
     def give_once(self) -> None:
         self.answer(302, Location="/talk.wav")
 
+    def give_inside(self) -> None:
+        host = self.headers["Host"].replace("127.0.0.1", "[::1]")
+        self.answer(302, Location=f"http://{host}/talk.wav")
+
+    def give_packed(self) -> None:
+        self.answer(200, gzip.compress(BODY), Content_Encoding="gzip")
+
     def give_loop(self) -> None:
         self.answer(302, Location="/loop")
 
@@ -358,3 +368,65 @@ def test_nobody_there(monkeypatch) -> None:
         expand(["http://[bad/x.mp3"])
     with pytest.raises(FetchFailed):
         read(expand(["http://bad host/x.mp3"])[0])
+
+
+# ── addresses that strangers name ────────────────────────────────────────────────────────────
+
+
+def test_a_stranger_names_addresses_of_the_web_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(WAV)
+    settings = load()
+    for name in (str(path), "-", f"file://{path}", "ftp://host.example/x.mp3"):
+        with pytest.raises(BadRequest):
+            from_stranger(name, settings)
+    with pytest.raises(AddressRefused):
+        from_stranger("http://127.0.0.1:8420/x.mp3", settings)
+    assert from_stranger("https://host.example/a%20b.mp3", settings).name == "a b.mp3"
+    for source in expand([str(path)]):
+        with pytest.raises(AddressRefused), stream(source, LIMITS, guarded=settings):
+            pass
+
+
+def test_a_strangers_address_is_guarded_when_it_is_fetched(address) -> None:
+    with pytest.raises(AddressRefused), stream(address("talk.wav"), LIMITS, guarded=load()):
+        pass
+
+
+def test_a_strangers_address_where_private_ones_are_allowed(address) -> None:
+    free = load(webhooks={"private": True})
+
+    def fetch(path: str, limits: LimitSettings = LIMITS) -> bytes:
+        source = from_stranger(address(path).location, free)
+        with stream(source, limits, guarded=free) as incoming:
+            return b"".join(incoming.chunks)
+
+    assert fetch("once.mp3") == BODY
+    assert fetch("chunked.mp3") == BODY
+    for path, error in {
+        "loop": TooManyRedirects,
+        "elsewhere": FetchFailed,
+        "gone.mp3": FetchFailed,
+        "short.mp3": FetchFailed,
+        "packed.mp3": FetchFailed,
+        "nothing.mp3": EmptyFile,
+    }.items():
+        with pytest.raises(error):
+            fetch(path)
+    with pytest.raises(TooLarge):
+        fetch("talk.wav", LimitSettings(bytes=len(BODY) - 1))
+    for path in ("slow.mp3", "mute.mp3"):
+        with pytest.raises(FetchFailed, match=r"took longer|does not answer"):
+            fetch(path, LimitSettings(fetch_seconds=0.3))
+
+
+def test_a_redirect_of_a_strangers_address_is_guarded_too(address, monkeypatch) -> None:
+    monkeypatch.setattr("hansard.outbound.is_public", lambda found: found == "127.0.0.1")
+    settings = load()
+    with stream(address("talk.wav"), LIMITS, guarded=settings) as incoming:
+        assert b"".join(incoming.chunks) == BODY
+    with (
+        pytest.raises(AddressRefused),
+        stream(address("inside.wav"), LIMITS, guarded=settings),
+    ):
+        pass

@@ -6,11 +6,8 @@ import os
 import sqlite3
 import subprocess
 import sys
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,18 +15,12 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.quick import QuickEngine, use
 
-from hansard import transcription
 from hansard.cli.app import run
-from hansard.jobs.worker import Listener
-from hansard.model import Utterance, WindowResult, Word
-from hansard.speech.engine import Capabilities, Samples, SpeechOptions
-from hansard.wiring import House
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "samples" / "meeting.ogg"
-VOCABULARY = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "home"]
-
 Audio = NDArray[np.int16]
 
 
@@ -178,61 +169,10 @@ def process(tmp_path: Path) -> Command:
 # ── a quick engine ───────────────────────────────────────────────────────────────────────────
 
 
-class QuickEngine:
-    """Words that follow from the samples alone, two a second; counts what it hears."""
-
-    capabilities = Capabilities(
-        languages=None,
-        detects_language=True,
-        word_times=True,
-        translation=False,
-        prompts=False,
-        hotwords=False,
-        window_seconds=30.0,
-        batch=2,
-        lanes=2,
-        device="cpu",
-    )
-
-    def __init__(self) -> None:
-        self.heard = 0
-
-    def detect_language(self, window: Samples) -> tuple[str, float]:
-        del window
-        return "en", 1.0
-
-    def transcribe(self, batch: Sequence[Samples], options: SpeechOptions) -> list[WindowResult]:
-        del options
-        self.heard += len(batch)
-        return [self._hear(window) for window in batch]
-
-    @staticmethod
-    def _hear(window: Samples) -> WindowResult:
-        mark = zlib.crc32(window.tobytes())
-        seconds = len(window) / 16_000
-        words = tuple(
-            Word(
-                n / 2, n / 2 + 0.4, VOCABULARY[zlib.crc32(f"{mark}.{n}".encode()) % len(VOCABULARY)]
-            )
-            for n in range(int(seconds * 2))
-        )
-        text = " ".join(word.text for word in words)
-        return WindowResult((Utterance(0.0, seconds, text, words),), language="en")
-
-
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> QuickEngine:
     """Stands in for every model, where the words are not what is looked at."""
-    engine = QuickEngine()
-
-    @contextmanager
-    def listener(house: House, name: str, model: str) -> Iterator[Listener]:
-        del name, model
-        whole: Any = engine
-        yield Listener(2, 2, partial(transcription.listen, house.parts, whole))
-
-    monkeypatch.setattr(House, "_listener", listener)
-    return engine
+    return use(QuickEngine(), monkeypatch)
 
 
 # ── what is left in a data directory ─────────────────────────────────────────────────────────

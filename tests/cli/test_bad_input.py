@@ -22,13 +22,13 @@ from tests.cli.conftest import (
     ROOT,
     Audio,
     Command,
-    QuickEngine,
     encoded,
     refused,
     remains,
     rows,
     scraps,
 )
+from tests.quick import QuickEngine
 
 Look = Callable[[], list[str]]
 

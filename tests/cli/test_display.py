@@ -133,7 +133,9 @@ def story(shown: display.Display, clock: Clock) -> None:
         for step in range(10):
             clock.now += 1.0
             words = f"the words of [window] {step}"
-            shown.heard("a very long name of a recording [1].mp3", Heard(step, 1.0, 0, 20.0, words))
+            shown.heard(
+                "a very long name of a recording [1].mp3", Heard(step, step + 1, 0, 20.0, words)
+            )
             shown.progress("a very long name of a recording [1].mp3", at(step * 10.0))
             bars = getattr(shown, "_bars", None)
             if bars is not None:

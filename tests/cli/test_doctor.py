@@ -25,9 +25,10 @@ def test_a_machine_that_is_well(data: Path, hansard: Command) -> None:
     assert ended.code == 0, ended.out
     found = findings(ended.out)
     assert {state for state, _ in found.values()} == {"ok"}
-    wanted = "hansard libraries store sqlite disk memory processor cuda models"
+    wanted = "hansard libraries store service sqlite disk memory processor cuda models"
     assert list(found) == wanted.split()
     assert str(data) in found["store"][1]
+    assert found["service"][1] == "not running"
     assert found["models"][1] == "sphinx"
 
 

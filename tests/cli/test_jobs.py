@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.cli.conftest import Audio, Command, QuickEngine, encoded, refused, scraps
+from tests.cli.conftest import Audio, Command, encoded, refused, scraps
+from tests.quick import QuickEngine
 
 
 @pytest.fixture
@@ -104,3 +105,10 @@ def test_export(done: str, tmp_path: Path, hansard: Command) -> None:
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip.json", "clip.srt"]
     refused(hansard("export", done, "-f", "pdf"), "unknown_format", 2)
     refused(hansard("export", done, "-f", "srt", "-f", "json"), "usage", 2)
+
+
+def test_deleting_takes_the_recording_along(done: str, hansard: Command) -> None:
+    said = hansard("jobs", "delete", done[-6:]).out
+    assert said == f"{done} is deleted, and so is its recording\n"
+    assert hansard("jobs", "list").out == ""
+    refused(hansard("jobs", "show", done), "unknown_job", 2)

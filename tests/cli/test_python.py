@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import ROOT, QuickEngine, remains, scraps
+from tests.cli.conftest import ROOT, remains, scraps
+from tests.quick import QuickEngine
 
 import hansard
 from hansard.config import Settings

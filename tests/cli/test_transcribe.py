@@ -22,13 +22,13 @@ from tests.cli.conftest import (
     SAMPLE,
     Audio,
     Command,
-    QuickEngine,
     decoded,
     encoded,
     refused,
     rows,
     scraps,
 )
+from tests.quick import QuickEngine
 from tests.speech.fake_openai import KEY, FakeOpenAI, serve
 
 from hansard import formats

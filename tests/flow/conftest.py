@@ -74,3 +74,14 @@ def hansard(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Eight recordings of half a minute, each another piece of the sample."""
+    samples = decoded(SAMPLE)
+    folder = tmp_path_factory.mktemp("batch")
+    return [
+        encoded(folder / f"{start}.flac", samples[start * 16_000 : (start + 32) * 16_000])
+        for start in range(0, 80, 10)
+    ]

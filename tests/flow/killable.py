@@ -4,7 +4,8 @@
 
 POINT is ``module:Class.method:before`` or ``…:after``; at its NTH call the process dies. ``-`` is
 no point. Each window the engine hears is a line in LOG, written before the answer is given, so
-that a test can tell which windows were heard again.
+that a test can tell which windows were heard again. ``HANSARD_TEST_SLOW`` is how many seconds it
+takes for each.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import importlib
 import os
 import signal
 import sys
+import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hansard import transcription
@@ -34,6 +37,7 @@ class QuickEngine:
 
     def __init__(self, log: str) -> None:
         self._log = log
+        self._slow = float(os.environ.get("HANSARD_TEST_SLOW", "0"))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -60,6 +64,7 @@ class QuickEngine:
         mark = zlib.crc32(window.tobytes())
         with open(self._log, "a") as log:  # noqa: PTH123 one atomic append
             log.write(f"{mark:08x} {int(options.fallback)}\n")
+        time.sleep(self._slow)
         words = []
         for number in range(int(len(window) / 16_000 * 4)):
             chosen = VOCABULARY[zlib.crc32(f"{mark}.{number}".encode()) % len(VOCABULARY)]
@@ -69,8 +74,11 @@ class QuickEngine:
         return WindowResult((Utterance(0.0, seconds, text, tuple(words)),), language="en")
 
 
-def kill_at(point: str, nth: int) -> None:
-    """Arrange for this process to die at a point of the code."""
+def kill_at(point: str, nth: int, once: Path | None = None) -> None:
+    """Arrange for this process to die at a point of the code.
+
+    ``once`` is a file whose removal gives leave: of several processes, one dies.
+    """
     module, path, when = point.split(":")
     owner: Any = importlib.import_module(module)
     *parents, name = path.split(".")
@@ -79,21 +87,28 @@ def kill_at(point: str, nth: int) -> None:
     original = getattr(owner, name)
     calls = 0
 
+    def die() -> None:
+        with suppress(FileNotFoundError):
+            if once is not None:
+                once.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
     def watched(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
-        if when == "before" and calls == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
+        mine = calls  # several threads may be in here at once
+        if when == "before" and mine == nth:
+            die()
         answer = original(*args, **kwargs)
-        if when == "after" and calls == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if when == "after" and mine == nth:
+            die()
         return answer
 
     setattr(owner, name, watched)
 
 
-def main() -> int:
-    log, point, nth, *arguments = sys.argv[1:]
+def use_quick_engine(log: str) -> None:
+    """Let every house of this process work with the quick engine, whatever model is asked for."""
     engine: Any = QuickEngine(log)
 
     @contextmanager
@@ -102,6 +117,11 @@ def main() -> int:
         yield Listener(2, 2, partial(transcription.listen, house.parts, engine))
 
     House._listener = listener  # type: ignore[method-assign,assignment] # a quick engine for all
+
+
+def main() -> int:
+    log, point, nth, *arguments = sys.argv[1:]
+    use_quick_engine(log)
     if point != "-":
         kill_at(point, int(nth))
     return run(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sqlite3
@@ -10,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +47,12 @@ def command(folder: Path, recording: Path, point: str = "-", nth: int = 1) -> li
         *("transcribe", str(recording), "--model", "sphinx", "--data", str(folder / "data")),
         *("-o", str(folder / "out"), *formats),
     ]
+
+
+def slowly(folder: Path, recording: Path, seconds: float, **streams: Any) -> subprocess.Popen[str]:
+    """The same, with so many seconds for each window: it is not over before a signal comes."""
+    slow = os.environ | {"HANSARD_TEST_SLOW": str(seconds)}
+    return subprocess.Popen(command(folder, recording), text=True, env=slow, **streams)
 
 
 def run(folder: Path, recording: Path, point: str = "-", nth: int = 1) -> int:
@@ -99,6 +107,16 @@ def test_killed_at_a_point_and_started_again(
     assert left_over(folder) == []
 
 
+def test_kills_from_outside_are_not_held_against_the_work(
+    tmp_path: Path, long_meeting: Path, undisturbed: Path
+) -> None:
+    folder = tmp_path / "run"
+    for _ in range(6):  # one more than a unit has tries
+        run(folder, long_meeting, "hansard.jobs.queue:Queue.claim_step:after", 1)
+    assert run(folder, long_meeting) == 0
+    assert written(folder) == written(undisturbed)
+
+
 def left_over(folder: Path) -> list[Path]:
     """What a run should not leave: scratch, prepared audio, signs of workers."""
     data = folder / "data"
@@ -111,21 +129,14 @@ def test_killed_at_random_moments_again_and_again(
     folder = tmp_path / "run"
     folder.mkdir()
     chance = random.Random(7)
-    kills = 0
-    for _ in range(30):
-        child = subprocess.Popen(
-            command(folder, long_meeting), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + chance.uniform(0.5, 3.0)
-        while time.monotonic() < deadline and child.poll() is None:
-            time.sleep(0.01)
-        if child.poll() is not None:
-            break
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    for _ in range(12):
+        child = slowly(folder, long_meeting, 1.0, **quiet)
+        time.sleep(chance.uniform(0.5, 3.0))
+        assert child.poll() is None, "the run was over before it was killed"
         child.kill()
         child.wait()
-        kills += 1
     assert run(folder, long_meeting) == 0
-    assert kills
     assert written(folder) == written(undisturbed)
     assert left_over(folder) == []
 
@@ -151,13 +162,11 @@ def test_interrupting_keeps_what_is_done(
 ) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    child = subprocess.Popen(command(folder, long_meeting), stderr=subprocess.PIPE, text=True)
+    child = slowly(folder, long_meeting, 0.5, stderr=subprocess.PIPE)
     while not heard(folder) and child.poll() is None:
         time.sleep(0.01)
     child.send_signal(kind)
     _, said = child.communicate()
-    if child.returncode == 0:
-        pytest.skip("the run was over before the signal came")
     assert child.returncode == 130
     assert "The same command goes on from here" in said
     assert not (folder / "out").exists()
@@ -176,8 +185,9 @@ def test_a_job_that_is_resumed_under_other_settings_keeps_its_own(
     monkeypatch.setenv("HANSARD_VAD__PAD", "0.05")
     assert run(folder, long_meeting) == 0  # other settings, other work: a job of its own
     with sqlite3.connect(folder / "data" / "hansard.db") as store:
-        jobs = store.execute("SELECT state, options = ? FROM jobs", (options,)).fetchall()
-    assert sorted(jobs) == [("completed", 0), ("completed", 1)]
+        jobs = store.execute("SELECT options = ?, state FROM jobs", (options,)).fetchall()
+    assert len(jobs) == 2
+    assert (0, "completed") in jobs  # the first may still be under way: neither waits for the other
     monkeypatch.undo()
     assert run(folder, long_meeting) == 0
     assert written(folder) == written(undisturbed)

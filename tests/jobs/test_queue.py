@@ -1,10 +1,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.jobs.conftest import (
+    LEVELS,
+    OPTIONS,
+    Clock,
+    answers,
+    complete,
+    listen,
+    planned,
+    prepare,
+    recording,
+    state,
+    submit,
+)
 
 from hansard.errors import (
     BadInput,
@@ -17,86 +29,9 @@ from hansard.errors import (
 from hansard.jobs import progress
 from hansard.jobs.presence import Presence
 from hansard.jobs.queue import Queue
-from hansard.jobs.rows import Unit
-from hansard.model import (
-    Job,
-    Levels,
-    Media,
-    Options,
-    Prepared,
-    Recording,
-    Span,
-    Utterance,
-    Window,
-    WindowResult,
-)
+from hansard.model import Options, Prepared, Span, Utterance, Window, WindowResult
 from hansard.store import windows as heard_windows
 from hansard.store.database import Database
-
-LEVELS = Levels(10.0, -20.0, -3.0, -60.0, 40.0, 0.0, 0.0)
-OPTIONS = Options("sphinx", "en-us", language="en")
-
-
-class Clock:
-    """Time that stands still until it is told to move."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path / "hansard.db")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def queue(database: Database, clock: Clock) -> Queue:
-    return Queue(database, "me", clock=clock)
-
-
-def recording(name: str = "a") -> Recording:
-    return Recording(name * 64, f"{name}.wav", Media("wav", 10.0, 100, ()), 1.0)
-
-
-def planned(count: int, start: int = 0) -> list[Window]:
-    return [Window(i, 0, (Span(i * 1000, i * 1000 + 900),)) for i in range(start, start + count)]
-
-
-def submit(queue: Queue, name: str = "a", options: Options = OPTIONS, *, priority: int = 5) -> Job:
-    return queue.submit(recording(name), options, LEVELS, priority=priority)[0]
-
-
-def prepare(queue: Queue, count: int) -> Unit:
-    unit = queue.claim_step()
-    assert unit is not None
-    assert unit.step == "prepare"
-    queue.add_windows(unit, planned(count), position=count * 1000)
-    queue.end_prepare(unit, Prepared(count * 1000, 1, LEVELS))
-    return unit
-
-
-def listen(queue: Queue, batch: int = 4) -> Unit | None:
-    return queue.claim_windows("sphinx", "en-us", batch=batch, lanes=1)
-
-
-def answers(unit: Unit) -> list[WindowResult]:
-    return [
-        WindowResult((Utterance(0.0, 1.0, f"window {part.window.index}"),)) for part in unit.parts
-    ]
-
-
-def state(queue: Queue, job: Job) -> Job:
-    return progress.progress(queue.database, job.id).job
 
 
 def test_a_job_walks_through_its_steps(queue: Queue) -> None:
@@ -122,15 +57,6 @@ def test_the_same_work_is_the_same_job(queue: Queue) -> None:
     assert left
     assert submit(queue, options=Options("sphinx", "en-us")).id != first.id
     assert submit(queue, "b").id != first.id
-
-
-def complete(queue: Queue, count: int = 1) -> None:
-    prepare(queue, count)
-    while (unit := listen(queue)) is not None:
-        queue.record(unit, answers(unit))
-    last = queue.claim_step()
-    assert last is not None
-    queue.complete(last, lambda _: None)
 
 
 def test_completed_work_is_not_done_again_unless_asked(queue: Queue) -> None:
@@ -296,7 +222,7 @@ def test_unknown_and_ambiguous_names(queue: Queue) -> None:
         progress.find(queue.database, "%")
     with pytest.raises(UnknownJob):
         queue.cancel("nobody")
-    assert {job.id for job, _ in progress.listing(queue.database)} == {first.id, second.id}
+    assert {job.id for job in progress.listing(queue.database)} == {first.id, second.id}
 
 
 def test_urgent_jobs_go_first(queue: Queue, clock: Clock) -> None:

@@ -112,7 +112,8 @@ def test_words_times_and_order_are_kept(parts: list[tuple[str, float, float]]) -
     assert len(written) == len(words)
     for before, after in zip(words, written, strict=True):
         assert (after.start, after.end, after.confidence) == (before.start, before.end, 0.5)
-        assert after.text.casefold().startswith(before.text.casefold())
+        # Through capitals: the small dotless i has the same as the dotted one.
+        assert after.text.upper().startswith(before.text.upper())
         assert after.text[len(before.text) :] in {"", ".", "?"}
     for sentence in sentences(words):
         assert all(b.start - a.end < PAUSE for a, b in itertools.pairwise(sentence))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hansard.errors import EmptyFile, NoAudio, NoSuchTrack, NotFound, NotMedia, Unreadable
 
@@ -33,6 +33,13 @@ _BUFFER: Final = 256 * 1024
 """Bytes asked for at a time: few calls from FFmpeg into Python, little memory."""
 
 
+FLOWING: Final = "matroska,ogg,webm"
+"""Formats that are heard while they are being recorded: what browsers write."""
+
+_SIP: Final = 4096
+"""Bytes asked for at a time where they come slowly."""
+
+
 class _Nameless:
     """A file for FFmpeg to read and seek in, without the name that would sway its guess."""
 
@@ -48,6 +55,25 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:
     raise PermissionError(f"media may not open {url}")
 
 
+def bare(path: Path) -> FileIO:
+    """The file itself, open for reading, without a buffer.
+
+    Raises:
+        NotFound, Unreadable: it cannot be opened.
+    """
+    try:
+        return path.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise NotFound(
+            f"There is no file {path}.", hint="Check the spelling of the path."
+        ) from None
+    except OSError as error:
+        raise Unreadable(
+            f"{path} cannot be read: {error.strerror}.",
+            hint="Check that it is a file and that you may read it.",
+        ) from error
+
+
 @contextmanager
 def opened(path: Path, *, fast_seek: bool = False) -> Iterator[InputContainer]:
     """Open a media file for demuxing.
@@ -61,17 +87,7 @@ def opened(path: Path, *, fast_seek: bool = False) -> Iterator[InputContainer]:
     """
     import av
 
-    try:
-        file = path.open("rb", buffering=0)
-    except FileNotFoundError:
-        raise NotFound(
-            f"There is no file {path}.", hint="Check the spelling of the path."
-        ) from None
-    except OSError as error:
-        raise Unreadable(
-            f"{path} cannot be read: {error.strerror}.",
-            hint="Check that it is a file and that you may read it.",
-        ) from error
+    file = bare(path)
     with file:
         if not file.read(1):
             raise EmptyFile(f"{path.name} is empty.", hint="Was the upload or copy cut short?")
@@ -94,6 +110,43 @@ def opened(path: Path, *, fast_seek: bool = False) -> Iterator[InputContainer]:
             raise not_media(path) from error
         with container:
             yield container
+
+
+class Incoming(Protocol):
+    """Bytes that cannot be sought in: a read gives what there is, and nothing at the end."""
+
+    def read(self, size: int) -> bytes:
+        """Wait for a byte; give at most ``size`` of them."""
+
+
+@contextmanager
+def flowing(incoming: Incoming) -> Iterator[InputContainer]:
+    """Open media that are still being written, as they come.
+
+    Raises:
+        NotMedia: FFmpeg finds no allowed media format in them.
+    """
+    import av
+
+    try:
+        container = av.open(
+            incoming,
+            mode="r",
+            container_options={
+                "format_whitelist": FLOWING,
+                "protocol_whitelist": "none",
+                # What is heard while it is spoken cannot wait for a good guess at everything.
+                "probesize": "65536",
+                "analyzeduration": "500000",
+            },
+            metadata_errors="replace",
+            buffer_size=_SIP,
+            io_open=_refuse,
+        )
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise not_media(Path("The recording")) from error
+    with container:
+        yield container
 
 
 def not_media(path: Path, why: str = "is not audio or video that can be read") -> NotMedia:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
     from av.container import InputContainer
+    from av.packet import Packet
     from numpy.typing import NDArray
 
     from hansard.audio.levels import Enhancement
@@ -128,6 +129,51 @@ def excerpts(
             yield np.concatenate(chunks, axis=1) if chunks else np.empty((1, 0), dtype=np.int16)
 
 
+def flowing(container: InputContainer, name: Path, chunk: int) -> Iterator[NDArray[np.int16]]:
+    """Decode the first track of a container that is still growing, mixed down to 16 kHz.
+
+    Like :func:`blocks`, but what comes out is not kept until a block is full.
+
+    Args:
+        container: what comes in; reading from it may wait.
+        name: what to call it in errors.
+        chunk: samples at the source's rate that are resampled at once.
+
+    Raises:
+        NoAudio, NotMedia: before the first.
+    """
+    stream = audio_stream(container, name, 0)
+    stream.codec_context.thread_count = 1
+    yield from _resampled(
+        _aligned(_frames(container, stream), container, stream), "mix", "s16", chunk
+    )
+
+
+def resampled(frames: Iterable[AudioFrame], chunk: int) -> Iterator[NDArray[np.int16]]:
+    """Frames that follow one another → 16 kHz, mixed down, shape ``(1, n)``; see ``flowing``."""
+    yield from _resampled(((0.0, frame) for frame in frames), "mix", "s16", chunk)
+
+
+def packets(source: Iterable[Packet[Any]], codec: str, head: bytes) -> Iterator[AudioFrame]:
+    """Decode bare packets, without a container; what does not decode is skipped and counted.
+
+    Args:
+        source: the packets, in order.
+        codec: FFmpeg's name of their codec.
+        head: what a container would have said of it.
+    """
+    import av
+
+    context: Any = av.AudioCodecContext.create(codec, "r")
+    context.extradata = head
+    context.thread_count = 1
+    for packet in source:
+        try:
+            yield from context.decode(packet)
+        except av.FFmpegError:
+            count("decode.bad_packets")
+
+
 def _blocks(
     path: Path, track: int, channels: Channels, enhance: Enhancement | None
 ) -> Iterator[NDArray[np.int16]]:
@@ -160,6 +206,10 @@ def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFra
                     continue
                 errors = 0
                 yield from frames
+        except IndexError:
+            # PyAV 18 stumbles at the end over streams that appeared after the start (MPEG-TS);
+            # ours, which is older, has been flushed by then.
+            return
         except av.FFmpegError:
             # The container itself is damaged here; demuxers find the next packet by themselves.
             count("decode.bad_packets")
@@ -213,17 +263,17 @@ def _aligned(
 
 
 def _resampled(
-    sounds: Iterable[tuple[float, AudioFrame]], channels: Channels, form: str
+    sounds: Iterable[tuple[float, AudioFrame]], channels: Channels, form: str, chunk: int = _CHUNK
 ) -> Iterator[NDArray[Any]]:
     """16 kHz chunks of shape ``(rows, n)``, as 16-bit (``s16``) or floating samples (``flt``)."""
     resampler: _Resampler | None = None
     for gap, frame in sounds:
         if resampler is None:
-            resampler = _Resampler(frame, channels, form)
+            resampler = _Resampler(frame, channels, form, chunk)
         if gap:
             yield from resampler.silence(gap)
-        if chunk := resampler.feed(frame):
-            yield from chunk
+        if ready := resampler.feed(frame):
+            yield from ready
     if resampler is not None:
         yield from resampler.drain()
 
@@ -235,7 +285,7 @@ class _Resampler:
     frames of eight channels and more.
     """
 
-    def __init__(self, first: AudioFrame, channels: Channels, form: str) -> None:
+    def __init__(self, first: AudioFrame, channels: Channels, form: str, chunk: int) -> None:
         named = first.layout.nb_channels <= _NAMED and not first.layout.name.endswith(" channels")
         self._mean = channels == "mix" and first.layout.nb_channels > 2 and not named
         """Mix in numpy: without speaker positions FFmpeg would guess some, and drop an "LFE"."""
@@ -245,6 +295,7 @@ class _Resampler:
         self._columns = 1 if mono else first.layout.nb_channels
         self._source: tuple[str, int, int] | None = None
         self._pending = 0
+        self._chunk = chunk
 
     def feed(self, frame: AudioFrame) -> list[NDArray[Any]]:
         """Take a frame; gives chunks when enough have come."""
@@ -256,7 +307,7 @@ class _Resampler:
         frame.pts = None  # the fifo would insist on timestamps without a tick of jitter
         self._fifo.write(frame)
         self._pending += frame.samples
-        if self._pending >= _CHUNK:
+        if self._pending >= self._chunk:
             self._pending = 0
             chunks += self._arrays(self._resampler.resample(self._fifo.read()))
         return chunks

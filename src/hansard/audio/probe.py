@@ -24,6 +24,7 @@ from hansard.errors import (
     SilentAudio,
     TooLarge,
     TooLong,
+    TooManyTracks,
     Truncated,
     ZeroLength,
 )
@@ -55,6 +56,9 @@ CLIPPED: Final = 0.001
 """Share of samples at full scale above which a warning is given."""
 CANCELLED: Final = 15.0
 """dB that two channels lose when mixed, above which a warning is given."""
+
+_NAME: Final = 300
+"""Characters of a title that are kept."""
 
 _MEASURED: Final = frozenset(
     ("aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "mp3", "mpeg", "mpegts", "ogg")
@@ -154,6 +158,7 @@ def _whole(path: Path, track: int, limits: LimitSettings) -> tuple[Media, float]
         with opened(path) as container:
             _refuse_large(path, limits)
             media = _media(container, path.stat().st_size)
+            _refuse_many(path, media, limits)
             audio_stream(container, path, track)
     except (NotMedia, NoAudio) as error:
         # A file cut before its index does not open at all; say what is really wrong.
@@ -176,6 +181,16 @@ def _refuse_large(path: Path, limits: LimitSettings) -> None:
         raise TooLarge(
             f"{path.name} has {size} bytes; the limit is {limits.bytes}.",
             hint="Compress or split the recording, or raise the setting limits.bytes.",
+        )
+
+
+def _refuse_many(path: Path, media: Media, limits: LimitSettings) -> None:
+    channels = max((track.channels for track in media.tracks), default=0)
+    if max(len(media.tracks), channels) > limits.tracks:
+        raise TooManyTracks(
+            f"{path.name} has {len(media.tracks)} audio tracks, and up to {channels} channels in "
+            f"one; the limit is {limits.tracks}.",
+            hint="Take out what you need, or raise the setting limits.tracks.",
         )
 
 
@@ -239,7 +254,7 @@ def _read_to_end(container: InputContainer) -> float:
             if packet.pts is not None:
                 end = (packet.pts + (packet.duration or 0)) * packet.time_base
                 last = max(last, float(end))
-    except av.FFmpegError:
+    except (av.FFmpegError, IndexError):  # IndexError: see decode._frames
         _log.info("packets cannot be read beyond %.1f s", last)
     return last
 
@@ -309,8 +324,8 @@ def _media(container: InputContainer, size: int) -> Media:
                 sample_rate=context.sample_rate if known else 0,
                 channels=context.layout.nb_channels if known else 0,
                 seconds=seconds,
-                language=None if language in (None, "", "und") else language,
-                title=stream.metadata.get("title") or None,
+                language=None if language == "und" else _short(language),
+                title=_short(stream.metadata.get("title")),
             )
         )
     return Media(
@@ -321,8 +336,13 @@ def _media(container: InputContainer, size: int) -> Media:
         has_video=any(
             not stream.disposition & Disposition.attached_pic for stream in container.streams.video
         ),
-        title=container.metadata.get("title") or None,
+        title=_short(container.metadata.get("title")),
     )
+
+
+def _short(text: str | None) -> str | None:
+    """Names as they are, megabytes of them cut; ``None`` for nothing."""
+    return text[:_NAME] or None if text else None
 
 
 def _zero_length(path: Path) -> ZeroLength:

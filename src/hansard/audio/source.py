@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from hansard.errors import (
+    AddressRefused,
     EmptyFile,
     FetchFailed,
     NoMediaInDirectory,
@@ -35,7 +36,7 @@ from hansard.model import Value
 if TYPE_CHECKING:
     import httpx
 
-    from hansard.config import LimitSettings
+    from hansard.config import LimitSettings, Settings
 
 _log = logging.getLogger(__name__)
 
@@ -106,19 +107,42 @@ def expand(names: Sequence[str]) -> list[Source]:
     return list(found.values())
 
 
-@contextmanager
-def stream(source: Source, limits: LimitSettings) -> Iterator[Incoming]:
-    """Open a source and give its bytes chunk by chunk.
+def from_stranger(url: str, settings: Settings) -> Source:
+    """The source that a stranger names: an address of the web, and never a file of this machine.
 
     Raises:
+        BadRequest, AddressRefused: see ``outbound.see_that_it_may_be_called``.
+    """
+    from hansard.outbound import see_that_it_may_be_called
+
+    see_that_it_may_be_called(url, settings)
+    return Source("url", _name_in_address(url), url)
+
+
+@contextmanager
+def stream(
+    source: Source, limits: LimitSettings, *, guarded: Settings | None = None
+) -> Iterator[Incoming]:
+    """Open a source and give its bytes chunk by chunk.
+
+    Args:
+        source: what to read.
+        limits: the most bytes, time and redirects.
+        guarded: the settings of a service, where a stranger named the address. It is fetched
+            through ``outbound`` then; a user of this machine may fetch what he likes.
+
+    Raises:
+        AddressRefused: a guarded address leads into a private network, perhaps by a redirect.
         NotFound, Unreadable, EmptyFile: the file, or nothing on standard input.
         TooLarge: more than ``limits.bytes``, as announced or as counted.
         FetchFailed: an address that does not answer, refuses, stops in the middle or takes
             longer than ``limits.fetch_seconds``; TooManyRedirects after ``limits.redirects``.
     """
     if source.kind == "url":
-        with _fetched(source, limits) as incoming:
+        with _fetched(source, limits, guarded) as incoming:
             yield incoming
+    elif guarded is not None:
+        raise AddressRefused(f"{source.name} is no address.", hint="Give an http or https address.")
     elif source.kind == "stdin":
         if sys.stdin.isatty():
             raise UsageError(
@@ -272,17 +296,28 @@ def _refuse_large(name: str, size: int | None, limits: LimitSettings) -> None:
 # ── fetching ─────────────────────────────────────────────────────────────────────────────────
 
 
-@contextmanager
-def _fetched(source: Source, limits: LimitSettings) -> Iterator[Incoming]:
+def _client(limits: LimitSettings, guarded: Settings | None) -> httpx.Client:
     import httpx
 
-    deadline = time.monotonic() + limits.fetch_seconds
     patience = min(_SILENT_SECONDS, limits.fetch_seconds)
+    if guarded is not None:
+        from hansard import outbound
+
+        return outbound.client(
+            private=guarded.webhooks.private,
+            seconds=limits.fetch_seconds,
+            silence=patience,
+            redirects=limits.redirects,
+        )
     timeout = httpx.Timeout(patience, connect=min(_CONNECT_SECONDS, patience))
+    return httpx.Client(follow_redirects=True, max_redirects=limits.redirects, timeout=timeout)
+
+
+@contextmanager
+def _fetched(source: Source, limits: LimitSettings, guarded: Settings | None) -> Iterator[Incoming]:
+    deadline = time.monotonic() + limits.fetch_seconds
     address = source.location
-    with httpx.Client(
-        follow_redirects=True, max_redirects=limits.redirects, timeout=timeout
-    ) as client:
+    with _client(limits, guarded) as client:
         with _explained(address, limits):
             response = client.send(
                 # Media does not shrink, and a length that counts is worth more.
@@ -291,6 +326,8 @@ def _fetched(source: Source, limits: LimitSettings) -> Iterator[Incoming]:
             )
         try:
             _refuse_answer(address, response)
+            if guarded is not None:
+                _refuse_compression(address, response)
             name = _name_of(response) or source.name
             size = _length_of(response)
             _refuse_large(name, size, limits)
@@ -363,6 +400,16 @@ def _refuse_answer(address: str, response: httpx.Response) -> None:
     if response.headers.get("content-type", "").lower().startswith("text/html"):
         raise FetchFailed(
             f"{address} is a web page, not a recording.",
+            hint="Give the address of the media file itself.",
+        )
+
+
+def _refuse_compression(address: str, response: httpx.Response) -> None:
+    """A few bytes from a stranger must not become gigabytes in memory."""
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise FetchFailed(
+            f"{address} answers in the encoding {encoding}, though plain bytes were asked for.",
             hint="Give the address of the media file itself.",
         )
 

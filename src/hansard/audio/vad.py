@@ -106,12 +106,15 @@ class Probabilities:
 
     The result does not depend on how the audio is cut. It equals that of the model run over the
     whole recording at once, or, where there is dead silence, over each part between.
+
+    Args:
+        frames: in one call of the model; few where somebody waits for the answer.
     """
 
-    def __init__(self) -> None:
-        self._waiting = np.empty(BLOCK_FRAMES * FRAME, np.int16)
+    def __init__(self, frames: int = BLOCK_FRAMES) -> None:
+        self._waiting = np.empty(frames * FRAME, np.int16)
         self._filled = 0
-        self._frames = np.zeros((BLOCK_FRAMES, CONTEXT + FRAME), np.float32)
+        self._frames = np.zeros((frames, CONTEXT + FRAME), np.float32)
         self._tail = np.zeros(CONTEXT, np.float32)
         self._dead = 0  # dead frames in a row up to here
         self._renew()
@@ -131,7 +134,7 @@ class Probabilities:
             taken += more
             if self._filled == len(self._waiting):
                 self._filled = 0
-                yield self._run(BLOCK_FRAMES)
+                yield self._run(len(self._frames))
 
     def finish(self) -> NDArray[np.float32]:
         """The probabilities of what is left; the last frame is filled up with silence."""
@@ -201,7 +204,14 @@ class Detector:
         BadSettings: ``max_span`` leaves no room beside the pads and the silence that ends a span.
     """
 
-    def __init__(self, settings: VadSettings, *, max_span: float = MAX_SPAN_SECONDS) -> None:
+    def __init__(
+        self,
+        settings: VadSettings,
+        *,
+        max_span: float = MAX_SPAN_SECONDS,
+        frames: int = BLOCK_FRAMES,
+    ) -> None:
+        """``frames``: see :class:`Probabilities`."""
         self._threshold = settings.threshold
         self._low = max(settings.threshold - _HYSTERESIS, _LOWEST_END)
         self._min_silence = round(settings.min_silence * SAMPLE_RATE)
@@ -216,7 +226,7 @@ class Detector:
                 f"silences of {settings.min_silence:g} s.",
                 hint="Lower vad.min_silence or vad.pad.",
             )
-        self._probabilities = Probabilities()
+        self._probabilities = Probabilities(frames)
         self._samples = 0
         self._heard = 0  # samples that have a probability
         self._start: int | None = None
@@ -225,6 +235,13 @@ class Detector:
         self._trace: list[float] = []  # probabilities of the open stretch
         self._closed: deque[_Stretch] = deque()  # stretches whose pads are not settled
         self._behind: _Stretch | None = None  # the last one settled
+
+    @property
+    def open(self) -> int | None:
+        """Where the speech begins that has not ended yet, pad included; ``None`` in silence."""
+        if self._start is None or self._cut_before:
+            return self._start
+        return max(0, self._start - self._pad)
 
     def feed(self, block: NDArray[np.int16]) -> list[Span]:
         """Take the next samples, shape ``(n,)``, any ``n``; give the spans that are now certain."""

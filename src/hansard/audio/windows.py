@@ -58,6 +58,17 @@ class Planner:
         self._used = 0
         self._repeated = 0  # overlap of the window being filled
         self._end = 0  # of the last span taken
+        self._behind = 0  # length of the last piece of a window closed by ``cut``
+
+    @property
+    def pieces(self) -> tuple[Span, ...]:
+        """What the window being filled holds so far."""
+        return tuple(self._pieces)
+
+    @property
+    def index(self) -> int:
+        """Of the window being filled."""
+        return self._index
 
     def feed(self, spans: Iterable[Span]) -> list[Window]:
         """Take spans in order; give the windows that no later span can change.
@@ -72,6 +83,14 @@ class Planner:
             for part in self._parts(span):
                 windows += self._take(part)
         return windows
+
+    def cut(self) -> list[Window]:
+        """Close the window being filled, where there is one, without waiting for it to be full.
+
+        Speech that goes on right behind it is heard twice, as if the window had been full.
+        """
+        self._behind = self._pieces[-1].length if self._pieces else self._behind
+        return self.finish()
 
     def finish(self) -> list[Window]:
         """The last window, where there is one. The planner is spent."""
@@ -96,6 +115,10 @@ class Planner:
             last = self._pieces[-1]
             self._used += span.end - last.end
             self._pieces[-1] = Span(last.start, span.end)
+        elif not self._pieces and self._behind and span.start == self._end:
+            self._repeated = min(self._overlap, self._behind)
+            self._pieces = [Span(span.start - self._repeated, span.end)]
+            self._used = self._pieces[0].length
         elif self._used + span.length <= self._room:
             self._pieces.append(span)
             self._used += span.length

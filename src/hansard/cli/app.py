@@ -14,7 +14,7 @@ import typer
 import typer.core
 
 from hansard import __version__
-from hansard.cli import check, doctor, export, jobs, models, transcribe
+from hansard.cli import check, doctor, export, jobs, keys, models, serve, transcribe, worker
 from hansard.cli.complaint import complain
 from hansard.errors import HansardError, Interrupted
 
@@ -50,6 +50,10 @@ app.command("check")(check.check)
 app.command("export")(export.export)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
+app.command("serve")(serve.serve)
+app.command("worker")(worker.worker)
+app.command("api", hidden=True)(serve.api)
 app.command("doctor")(doctor.doctor)
 
 

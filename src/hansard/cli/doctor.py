@@ -55,6 +55,7 @@ def _python() -> Iterator[Line]:
 
 
 def _store(configured: Settings) -> Iterator[Line]:
+    from hansard.jobs.presence import serving
     from hansard.store.database import SAFE_SQLITE
     from hansard.wiring import House
 
@@ -66,6 +67,8 @@ def _store(configured: Settings) -> Iterator[Line]:
         yield False, "store", f"{configured.data}: {error.message} {error.hint or ''}"
         return
     yield True, "store", str(configured.data)
+    running = serving(configured.data)
+    yield True, "service", f"running at {running.url}" if running else "not running"
     safe = tuple(int(part) for part in version.split(".")) >= SAFE_SQLITE
     wanted = ".".join(str(part) for part in SAFE_SQLITE)
     advice = "" if safe else f": older than {wanted}, can corrupt the log; install pysqlite3"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hansard.model import Job
 
 app = typer.Typer(
-    help="List, show, cancel and retry jobs.", no_args_is_help=True, rich_markup_mode=None
+    help="List, show, cancel, retry and delete jobs.", no_args_is_help=True, rich_markup_mode=None
 )
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The id, or enough of it.")]
@@ -38,15 +38,13 @@ def list_jobs(
     with House(settings(data)) as house:
         found = progress.listing(house.database, state=state, before=before, limit=limit)
         if json:
-            for job, name in found:
-                line = {"name": name, **msgspec.to_builtins(job)}
-                print(msgspec.json.encode(line).decode())
+            for job in found:
+                print(msgspec.json.encode(job).decode())
             return
-        for job, name in found:
-            now = progress.progress(house.database, job.id)
+        for job in found:
             print(
-                f"{job.id}  {job.state:<9}  {now.share:>4.0%}  {_when(job.created)}  "
-                f"{job.options.engine}/{job.options.model:<12}  {name}"
+                f"{job.id}  {job.state:<9}  {progress.of(job).share:>4.0%}  {_when(job.created)}  "
+                f"{job.options.engine}/{job.options.model:<12}  {job.name}"
             )
 
 
@@ -76,8 +74,8 @@ def show(job: JobArgument, *, json: JsonOption = False, data: DataOption = None)
     print(f"windows    {now.windows_done} of {now.windows} ({now.share:.0%})")
     for one in tries:
         print(
-            f"attempt {one.number}  {_when(one.ended)}  {one.step}: {one.failure.message} "
-            f"[{one.failure.code}]"
+            f"attempt {one.number}  {_when(one.ended)}  {one.step} by {one.owner}: "
+            f"{one.failure.message} [{one.failure.code}]"
         )
 
 
@@ -96,20 +94,38 @@ def cancel(job: JobArgument, *, data: DataOption = None) -> None:
 def retry(job: JobArgument, *, data: DataOption = None) -> None:
     """Queue a failed or cancelled job again. Windows that are done stay done."""
     from hansard.jobs import progress
+    from hansard.jobs.presence import serving
     from hansard.wiring import House
 
     with House(settings(data)) as house:
-        again = house.queue.retry(progress.find(house.database, job).id)
-    print(f"{again.id} is queued; the next `hansard transcribe` here works on it")
+        again = house.queue.retry(progress.find(house.database, job).id, by="command line")
+        worker = serving(house.settings.data)
+    who = f"the service at {worker.url}" if worker else "the next `hansard transcribe` here"
+    print(f"{again.id} is queued; {who} works on it")
+
+
+@app.command("delete")
+def delete(job: JobArgument, *, data: DataOption = None) -> None:
+    """Delete a job, its transcript, and its recording where no other job is about it."""
+    from hansard.jobs import progress
+    from hansard.wiring import House
+
+    with House(settings(data)) as house:
+        found = progress.find(house.database, job)
+        alone = house.queue.delete(None, found.id, forget=house.files.forget_recording)
+    print(f"{found.id} is deleted{', and so is its recording' if alone else ''}")
 
 
 def _describe(job: Job) -> None:
     print(f"job        {job.id}")
     print(f"state      {job.state}, step {job.step}")
     print(f"recording  {job.recording}")
+    print(f"priority   {job.priority}, lane {job.lane}, for {job.tenant}")
     print(f"model      {job.options.engine}/{job.options.model}")
     print(f"language   {job.language or 'not known yet'}")
     print(f"created    {_when(job.created)}")
+    if job.deadline and not job.finished:
+        print(f"deadline   {_when(job.deadline)}")
     if job.finished:
         print(f"finished   {_when(job.finished)}")
     if job.failure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,6 +128,8 @@ def transcribe(
             if timings:
                 from hansard.cli.timings import show
 
+                if house.entrusted:
+                    display.notice("The service did the work; its own times are not among these.")
                 show()
     if worst is not None:
         raise typer.Exit(worst.exit_code)
@@ -141,7 +142,8 @@ class _Run:
         self._house = house
         self._display = display
         self._output = output
-        self._begun = time.time()
+        self._heard_before: dict[str, int] = {}
+        """Windows of a job that were done before this call: their words are not news."""
         self._said: set[str] = set()
         self._worst: HansardError | None = None
 
@@ -170,9 +172,10 @@ class _Run:
             if note not in self._said:
                 self._said.add(note)
                 self._display.notice(note)
+        self._heard_before[submitted.job.id] = submitted.job.heard
         self._display.submitted(name, submitted.job.id, submitted.preflight.seconds)
         if submitted.open:
-            self._house.start()
+            self._house.entrust(self._display.notice)
         return submitted.job.id
 
     def _follow(self, name: str, job: str) -> None:
@@ -194,12 +197,12 @@ class _Run:
         """Show a job until its end, and return how it was then."""
         from hansard.jobs import progress
 
-        since = self._begun
+        since = self._heard_before.get(job, 0)
         last: Progress | None = None
         for now in self._house.follow(job):
             while heard := progress.heard_since(self._house.database, job, since):
                 for window in heard:
-                    since = window.done
+                    since = window.number
                     self._display.heard(name, window)
             self._display.progress(name, now)
             last = now
@@ -249,16 +252,19 @@ def _leave(house: House) -> NoReturn:
         os._exit(Interrupted.exit_code)
 
     signal.signal(signal.SIGINT, now)
-    ended = house.stop(patience=3.0)
-    complain(
-        Interrupted(
-            "Stopped. What was finished is kept.", hint="The same command goes on from here."
-        )
+    stopped = Interrupted(
+        "Stopped. What was finished is kept.", hint="The same command goes on from here."
     )
+    if house.entrusted:
+        stopped = Interrupted(
+            "Stopped following. The service goes on with the work.",
+            hint="The same command follows again, or fetches the result.",
+        )
+    ended = house.stop(patience=3.0)
+    complain(stopped)
     sys.stdout.flush()
     sys.stderr.flush()
     if not ended:
-        house.models.close()  # ends engine processes; a native call in a thread dies with us
-        house.files.close()
+        house.abandon()
         os._exit(Interrupted.exit_code)
     raise typer.Exit(Interrupted.exit_code)

@@ -141,8 +141,10 @@ def verbose_json(
     for number, segment in enumerate(segments()):
         text = segment.text.strip()
         out.write(_encode(f" {text}" if number else text)[1:-1])
-    out.write(b'","segments":')
-    _listed(out, (_encode(_verbose(i, segment)) for i, segment in enumerate(segments())))
+    out.write(b'"')
+    if layout.segments:
+        out.write(b',"segments":')
+        _listed(out, (_encode(_verbose(i, segment)) for i, segment in enumerate(segments())))
     if layout.words:
         out.write(b',"words":')
         _listed(

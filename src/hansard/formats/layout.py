@@ -25,8 +25,8 @@ class Layout(Value, frozen=True):
 
     ``max_line`` counts columns: East Asian wide characters take two. ``max_seconds`` is the
     longest a cue stays. ``speakers`` shows who speaks, where that is known; it does not touch
-    the formats for programs (json, csv, ctm, textgrid). ``words`` gives verbose JSON its list
-    of words.
+    the formats for programs (json, csv, ctm, textgrid). ``words`` and ``segments`` give verbose
+    JSON its lists of them.
 
     Raises:
         BadSettings: a limit that no text could be laid out in.
@@ -37,6 +37,7 @@ class Layout(Value, frozen=True):
     max_seconds: float = 7.0
     speakers: bool = True
     words: bool = True
+    segments: bool = True
 
     def __post_init__(self) -> None:
         """Refuse limits that no cue could keep."""

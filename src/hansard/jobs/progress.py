@@ -8,10 +8,10 @@ import msgspec
 import sqlalchemy as sa
 
 from hansard.errors import UnknownJob
-from hansard.jobs import rows
+from hansard.jobs import rows, states
 from hansard.model import SAMPLE_RATE, Failure, Job, Value, WindowResult
 from hansard.store.database import Database
-from hansard.store.tables import IS_OPEN, attempts, jobs, recordings, windows
+from hansard.store.tables import IS_OPEN, attempts, jobs, windows
 
 
 class Progress(Value, frozen=True):
@@ -38,7 +38,8 @@ class Heard(Value, frozen=True):
 
     row: int
     """Grows with every window planned; windows finish in any order."""
-    done: float
+    number: int
+    """1, 2, 3 … in the order in which the windows of the job were done."""
     channel: int
     start: float
     """Seconds into the recording where the window begins."""
@@ -46,45 +47,45 @@ class Heard(Value, frozen=True):
 
 
 class Attempt(Value, frozen=True):
-    """One try that went wrong."""
+    """One try that went wrong; or, where the step is ``retry``, that somebody asked for another."""
 
     number: int
     step: str
     owner: str
+    """The worker that tried, or who asked."""
     ended: float
     failure: Failure
 
 
-def progress(database: Database, job: str) -> Progress:
-    """How far one job is."""
-    done = windows.c.state == "done"
+def progress(database: Database, job: str, *, tenant: str | None = None) -> Progress:
+    """How far one job is.
+
+    Raises:
+        UnknownJob: there is none, or it is another tenant's.
+    """
     with database.read() as connection:
-        row = connection.execute(sa.select(jobs).where(jobs.c.id == job)).one()
-        count, finished, total, heard = connection.execute(
-            sa.select(
-                sa.func.count(),
-                sa.func.sum(sa.case((done, 1), else_=0)),
-                sa.func.sum(windows.c.samples),
-                sa.func.sum(sa.case((done, windows.c.samples), else_=0)),
-            ).where(windows.c.job == job)
-        ).one()
+        return of(rows.job(states.row(connection, job, tenant)))
+
+
+def of(job: Job) -> Progress:
+    """How far a job was when it was read."""
     return Progress(
-        rows.job(row),
-        row.position / SAMPLE_RATE,
-        count,
-        finished or 0,
-        (total or 0) / SAMPLE_RATE,
-        (heard or 0) / SAMPLE_RATE,
+        job,
+        job.position / SAMPLE_RATE,
+        job.planned,
+        job.heard,
+        job.planned_samples / SAMPLE_RATE,
+        job.heard_samples / SAMPLE_RATE,
     )
 
 
-def heard_since(database: Database, job: str, done: float, limit: int = 50) -> list[Heard]:
-    """Windows finished after the moment ``done``, in the order they were finished."""
+def heard_since(database: Database, job: str, number: int = 0, limit: int = 50) -> list[Heard]:
+    """Windows done after the ``number``-th, in the order they were done."""
     with database.read() as connection:
         found = connection.execute(
             sa.select(windows)
-            .where(windows.c.job == job, windows.c.state == "done", windows.c.done > done)
-            .order_by(windows.c.done, windows.c.id)
+            .where(windows.c.job == job, windows.c.heard > number)
+            .order_by(windows.c.heard)
             .limit(limit)
         ).all()
     return [_heard(row) for row in found]
@@ -95,26 +96,25 @@ def _heard(row: sa.Row[Any]) -> Heard:
     result = msgspec.json.decode(row.result, type=WindowResult)
     text = " ".join(utterance.text.strip() for utterance in result.utterances)
     start = window.pieces[0].start / SAMPLE_RATE
-    return Heard(row.id, row.done, window.channel, start, text)
+    return Heard(row.id, row.heard, window.channel, start, text)
 
 
-def find(database: Database, name: str) -> Job:
+def find(database: Database, name: str, *, tenant: str | None = None) -> Job:
     """The job with this id, or the only one whose id ends or begins so.
 
     Raises:
         UnknownJob: none, or several.
     """
+    wanted = sa.select(jobs).where(
+        sa.or_(
+            jobs.c.id.startswith(name, autoescape=True),
+            jobs.c.id.endswith(name, autoescape=True),
+        )
+    )
+    if tenant is not None:
+        wanted = wanted.where(jobs.c.tenant == tenant)
     with database.read() as connection:
-        found = connection.execute(
-            sa.select(jobs)
-            .where(
-                sa.or_(
-                    jobs.c.id.startswith(name, autoescape=True),
-                    jobs.c.id.endswith(name, autoescape=True),
-                )
-            )
-            .limit(2)
-        ).all()
+        found = connection.execute(wanted.limit(2)).all()
     if len(found) != 1:
         several = "several jobs match" if found else "there is no job"
         raise UnknownJob(f"For {name!r} {several}.", hint="`hansard jobs list` shows them.")
@@ -122,26 +122,33 @@ def find(database: Database, name: str) -> Job:
 
 
 def listing(
-    database: Database, *, state: str | None = None, before: str | None = None, limit: int = 50
-) -> list[tuple[Job, str]]:
-    """Jobs with their recordings' names, newest first; ``before`` is the last id of a page."""
-    chosen = (
-        sa.select(jobs, recordings.c.name)
-        .join(recordings, recordings.c.id == jobs.c.recording)
-        .order_by(jobs.c.id.desc())
-        .limit(limit)
-    )
+    database: Database,
+    *,
+    state: str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+    tenant: str | None = None,
+) -> list[Job]:
+    """Jobs, newest first; ``before`` is the last id of a page."""
+    chosen = sa.select(jobs).order_by(jobs.c.id.desc()).limit(limit)
     if state is not None:
         chosen = chosen.where(jobs.c.state == state)
+    if tenant is not None:
+        chosen = chosen.where(jobs.c.tenant == tenant)
     if before is not None:
         chosen = chosen.where(jobs.c.id < before)
     with database.read() as connection:
-        return [(rows.job(row), row.name) for row in connection.execute(chosen)]
+        return [rows.job(row) for row in connection.execute(chosen)]
 
 
-def history(database: Database, job: str) -> list[Attempt]:
-    """Every try of a job that went wrong, oldest first."""
+def history(database: Database, job: str, *, tenant: str | None = None) -> list[Attempt]:
+    """Every try of a job that went wrong, and every time somebody asked for another; in order.
+
+    Raises:
+        UnknownJob: there is none, or it is another tenant's.
+    """
     with database.read() as connection:
+        states.row(connection, job, tenant)
         found = connection.execute(
             sa.select(attempts).where(attempts.c.job == job).order_by(attempts.c.number)
         ).all()

@@ -9,7 +9,25 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from hansard.model import Failure, Job, Levels, Options, Prepared, Step, Value, Window
+from hansard.model import (
+    POOLS,
+    Failure,
+    Job,
+    Lane,
+    Levels,
+    Options,
+    Prepared,
+    Recording,
+    Step,
+    Value,
+    Window,
+)
+
+SHORT_SECONDS = 600.0
+"""A recording up to this long goes by the short lane."""
+
+NOBODYS: dict[str, Any] = {"owner": None, "token": None, "lease_until": None}
+"""Columns of a row that nobody holds."""
 
 
 class Part(Value, frozen=True):
@@ -49,7 +67,37 @@ def job(row: sa.Row[Any]) -> Job:
         prepared=row.prepared and msgspec.json.decode(row.prepared, type=Prepared),
         identity=row.identity,
         levels=msgspec.json.decode(row.levels, type=Levels),
+        tenant=row.tenant,
+        key=row.key,
+        name=row.name,
+        pool=row.pool,
+        lane=row.lane,
+        seconds=row.seconds,
+        deadline=row.deadline,
+        webhook=row.webhook,
+        position=row.position,
+        planned=row.planned,
+        heard=row.heard,
+        planned_samples=row.planned_samples,
+        heard_samples=row.heard_samples,
     )
+
+
+def fresh(kind: str, recording: Recording, options: Options) -> dict[str, Any]:
+    """The columns of a new row of ``jobs`` that follow from what is to be done."""
+    return {
+        "kind": kind,
+        "pool": POOLS[kind],
+        "state": "queued",
+        "recording": recording.id,
+        "name": recording.name,
+        "identity": identity(kind, recording.id, options),
+        "options": json(options),
+        "batch_key": batch_key(options),
+        "engine": options.engine,
+        "model": options.model,
+        "language": options.language,
+    }
 
 
 def window(row: sa.Row[Any]) -> Window:
@@ -67,6 +115,16 @@ def batch_key(options: Options) -> str:
     apart = (options.engine, options.model, options.task, options.prompt, options.hotwords)
     rest = (options.word_times, options.language_per_window, options.guards, options.max_tokens)
     return digest(repr(apart), repr(rest))
+
+
+def identity(kind: str, recording: str, options: Options) -> str:
+    """Equal for jobs that are the same work."""
+    return digest(kind, recording, json(options))
+
+
+def lane(seconds: float | None) -> Lane:
+    """Where audio of this length queues; what is not known may be long."""
+    return "short" if seconds is not None and seconds <= SHORT_SECONDS else "long"
 
 
 def digest(*texts: str) -> str:

@@ -1,8 +1,10 @@
 """Who does the work: threads that pull units from the queue until they are told to stop.
 
-One thread takes *steps* (preparing, finishing). For each engine and model that jobs ask for, as
-many *lanes* as the engine has take windows. A watcher renews leases, frees what dead workers
-held, and opens lanes. Nothing is pushed: a thread without work sleeps on the store's bell.
+Two threads for each pool take *steps* (preparing, finishing): one whatever there is, the other
+only what is over soon, so that a short note does not wait for a long hearing to be prepared. For
+each engine and model that jobs ask for, as many *lanes* as the engine has take windows. A watcher
+renews leases, ends what takes too long, frees what dead workers held, and opens lanes. Nothing is
+pushed: a thread without work sleeps on the store's bell.
 """
 
 from __future__ import annotations
@@ -12,13 +14,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 from hansard.errors import EngineError, HansardError, LeaseLost
+from hansard.jobs.limits import unit_limit
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
-from hansard.model import Step, Value
+from hansard.model import POOLS, Pool, Step, Value
 
 _log = logging.getLogger("hansard.worker")
 
@@ -33,6 +38,9 @@ _NICENESS = 10
 
 StepHandler = Callable[[Unit], None]
 
+Kinds = Mapping[str, Mapping[Step, StepHandler]]
+"""Kind of job → its steps → who does them."""
+
 
 class Listener(Value, frozen=True):
     """A loaded model, as the worker sees it: how many lanes, how large a batch, what to call."""
@@ -44,6 +52,17 @@ class Listener(Value, frozen=True):
 
 Listeners = Callable[[str, str], AbstractContextManager[Listener]]
 """Engine and model → the listener, for as long as the context lasts. May take long to enter."""
+
+
+@dataclass(slots=True)
+class _InHand:
+    """A unit that somebody in this process works on. Times are monotonic seconds."""
+
+    unit: Unit
+    since: float
+    limit: float
+    given_up: bool = False
+    hung: bool = False
 
 
 def work_once(queue: Queue, unit: Unit | None, handler: StepHandler) -> bool:
@@ -64,6 +83,9 @@ def work_once(queue: Queue, unit: Unit | None, handler: StepHandler) -> bool:
     except HansardError as error:
         _report(queue, unit, error)
     except Exception as error:  # noqa: BLE001 it is logged and becomes the job's failure
+        if not queue.holds(unit):  # its rows and files may be gone; that is no bug
+            _log.info("%s: cancelled, deleted or taken over: %r", unit.job.id, error)
+            return True
         _log.exception("unexpected error in %s of job %s", unit.step, unit.job.id)
         _report(queue, unit, _unexpected(error))
     return True
@@ -85,6 +107,10 @@ def _unexpected(error: Exception) -> HansardError:
     )
 
 
+def _say_that_it_hangs(unit: Unit) -> None:
+    _log.critical("%s of job %s hangs, and cannot be interrupted", unit.step, unit.job.id)
+
+
 def _be_nice() -> None:
     """Let the engines go first: preparing a long recording runs far ahead of them anyway."""
     if sys.platform == "linux":  # where threads have a priority of their own
@@ -97,27 +123,48 @@ class Crew:
     def __init__(
         self,
         queue: Queue,
-        steps: Mapping[Step, StepHandler],
+        kinds: Kinds,
         listeners: Listeners,
         *,
         tidy: Callable[[], None] = lambda: None,
+        hung: Callable[[Unit], None] = _say_that_it_hangs,
+        pools: Collection[Pool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``tidy`` is called now and then; it frees what dead workers held."""
+        """Get ready; :meth:`start` begins.
+
+        Args:
+            queue: where the work is.
+            kinds: who does the steps of each kind of job.
+            listeners: who hears windows.
+            tidy: called now and then; it frees what dead workers held.
+            hung: told of a unit that nothing comes of any more. A native call cannot be
+                interrupted: only ending the process helps.
+            pools: kinds of work that are done here; those of ``queue`` where it is not said.
+            clock: monotonic seconds.
+        """
         self._queue = queue
-        self._steps = steps
+        self._kinds = kinds
         self._listeners = listeners
         self._tidy = tidy
+        self._hung = hung
+        mine = {POOLS[kind] for kind in kinds}
+        self._pools = sorted(mine.intersection(queue.pools if pools is None else pools))
+        self._clock = clock
         self._stop = threading.Event()
         self._guard = threading.Lock()
-        self._in_hand: set[str] = set()
+        self._in_hand: dict[str, _InHand] = {}
         self._open_lanes: set[tuple[str, str]] = set()
         self._threads: list[threading.Thread] = []
         self.trouble: HansardError | None = None
         """The store can no longer be used, and asking again does not help: a full disk."""
 
     def start(self) -> None:
-        """Begin to pull."""
-        self._spawn("steps", self._take_steps)
+        """Begin to pull, also what other processes submit."""
+        self._queue.database.watch()
+        for pool in self._pools:
+            self._spawn(f"{pool}-steps", partial(self._take_steps, pool, quick=False))
+            self._spawn(f"{pool}-quick", partial(self._take_steps, pool, quick=True))
         self._spawn("watch", self._watch)
 
     def stop(self, patience: float = 5.0) -> bool:
@@ -150,13 +197,14 @@ class Crew:
             unit = claim()
             if unit is None:
                 return False
+            limit = unit_limit(self._queue.settings, unit)
             with self._guard:
-                self._in_hand.add(unit.token)
+                self._in_hand[unit.token] = _InHand(unit, self._clock(), limit)
             try:
                 return work_once(self._queue, unit, handler)
             finally:
                 with self._guard:
-                    self._in_hand.discard(unit.token)
+                    self._in_hand.pop(unit.token, None)
         return False
 
     @contextmanager
@@ -172,13 +220,17 @@ class Crew:
                     self.trouble = error  # whoever follows a job says it
                 self._stop.wait(_NAP)
 
-    def _take_steps(self) -> None:
+    def _take_steps(self, pool: Pool, *, quick: bool) -> None:
         _be_nice()
         database = self._queue.database
+        claim = partial(self._queue.claim_step, (pool,), quick=quick)
         while not self._stop.is_set():
             seen = database.rings()
-            if not self._pull(self._queue.claim_step, lambda u: self._steps[u.step](u)):
+            if not self._pull(claim, self._do_step):
                 database.wait(seen, _NAP)
+
+    def _do_step(self, unit: Unit) -> None:
+        self._kinds[unit.job.kind][unit.step](unit)
 
     def _watch(self) -> None:
         database = self._queue.database
@@ -187,19 +239,41 @@ class Crew:
         while not self._stop.is_set():
             seen = database.rings()
             with self._patient():
-                for pair in self._queue.waiting_models():
-                    self._open(pair)
+                if "speech" in self._pools:
+                    for pair in self._queue.waiting_models():
+                        self._open(pair)
                 now = time.monotonic()
                 if now - renewed >= beat:
                     renewed = now
-                    with self._guard:
-                        held = list(self._in_hand)
+                    held = self._worth_waiting_for()
                     if held:
                         self._queue.renew(held)
                 if now - looked >= _ROUND:
                     looked = now
+                    for job in self._queue.expire():
+                        _log.warning("job %s took too long and has failed", job)
                     self._tidy()
             database.wait(seen, _NAP)
+
+    def _worth_waiting_for(self) -> list[str]:
+        """Tokens in hand, without those that took too long: their leases end, others take over."""
+        now = self._clock()
+        with self._guard:
+            in_hand = list(self._in_hand.items())
+        held = []
+        for token, one in in_hand:
+            taken = now - one.since
+            if taken <= one.limit:
+                held.append(token)
+                continue
+            what = (one.unit.step, one.unit.job.id, taken)
+            if not one.given_up:
+                one.given_up = True
+                _log.warning("%s of job %s has taken %.0f s: others may take over", *what)
+            if taken > 2 * one.limit and not one.hung:
+                one.hung = True
+                self._hung(one.unit)
+        return held
 
     def _open(self, pair: tuple[str, str]) -> None:
         with self._guard:
@@ -240,10 +314,14 @@ class Crew:
         def claim() -> Unit | None:
             return queue.claim_windows(*pair, batch=listener.batch, lanes=listener.lanes)
 
+        looked = self._clock()
         while not self._stop.is_set():
             seen = queue.database.rings()
             if self._pull(claim, listener.listen):
                 continue
-            if pair not in queue.waiting_models():
-                return
+            # Not at each ring: the bell rings often, and a model that nobody needs may wait.
+            if self._clock() - looked >= _NAP:
+                looked = self._clock()
+                if pair not in queue.waiting_models():
+                    return
             queue.database.wait(seen, _NAP)

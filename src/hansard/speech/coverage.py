@@ -106,6 +106,18 @@ class CoverageMeter:
             self._heard.append([start, end])
         self._account(start)
 
+    @property
+    def missed(self) -> int:
+        """Gaps found so far."""
+        return len(self._gaps)
+
+    @property
+    def unsettled(self) -> float:
+        """Where the first speech begins that is not accounted for yet; infinity: there is none."""
+        if self._speech:
+            return self._speech[0][0]
+        return self._open[0] if self._open is not None else float("inf")
+
     def coverage(self) -> Coverage:
         """The account of the whole channel. The meter is spent."""
         self._close_speech()

@@ -4,6 +4,7 @@ recordings/ab/abcdef…   the bytes as they came in, named by their SHA-256
 pcm/<key>.<channel>.pcm prepared audio: signed 16 bit little endian, 16 kHz, mono
 pcm/….part              the same while it is still being written; windows are read from it
 tmp/<worker>/…          whatever is under way; swept when that worker is gone
+uploads/<id>/…          what comes in pieces; see store.uploads
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,27 +55,25 @@ class Files:
             EmptyFile: not one byte came.
             DiskFull: no room; nothing is left behind.
         """
+        with self.intake(name) as intake:
+            for chunk in chunks:
+                intake.write(chunk)
+            with intake.draft() as draft:
+                yield draft
+
+    @contextmanager
+    def intake(self, name: str) -> Iterator[Intake]:
+        """Like :meth:`take_in`, for bytes that are pushed and not pulled."""
         folder = self._scratch / uuid.uuid4().hex
-        path = folder / _file_name(name)
-        digest = hashlib.sha256()
-        size = 0
+        intake = None
         try:
             with room(self.root):
                 folder.mkdir(parents=True)
-                with path.open("wb") as out:
-                    for chunk in chunks:
-                        digest.update(chunk)
-                        out.write(chunk)
-                        size += len(chunk)
-            if size == 0:
-                raise EmptyFile(
-                    f"{path.name} has no bytes.", hint="Was it copied or recorded to the end?"
-                )
-            # Bringing gigabytes to the disk takes seconds: meanwhile the file can be examined.
-            with ThreadPoolExecutor(1, "hansard-sync") as pool:
-                synced = pool.submit(_sync_file, path)
-                yield Draft(path, digest.hexdigest(), size, self, synced)
+                intake = Intake(self, folder / file_name(name))
+            yield intake
         finally:
+            if intake is not None:
+                intake.close()
             shutil.rmtree(folder, ignore_errors=True)
 
     def recording(self, sha256: str) -> Path:
@@ -177,6 +176,52 @@ class Files:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
+class Intake:
+    """A file in scratch that is being written and hashed."""
+
+    def __init__(self, files: Files, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._files = files
+        self._digest = hashlib.sha256()
+        self._out = path.open("wb")
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Add bytes. Lets go of the GIL while it hashes and writes.
+
+        Raises:
+            DiskFull: no room.
+        """
+        with room(self._files.root):
+            self._digest.update(chunk)
+            self._out.write(chunk)
+        self.size += len(chunk)
+
+    @contextmanager
+    def draft(self) -> Iterator[Draft]:
+        """All has come: what came, whole and hashed.
+
+        Raises:
+            EmptyFile: not one byte came.
+            DiskFull: no room.
+        """
+        with room(self._files.root):
+            self._out.close()
+        if self.size == 0:
+            raise EmptyFile(
+                f"{self.path.name} has no bytes.", hint="Was it copied or recorded to the end?"
+            )
+        # Bringing gigabytes to the disk takes seconds: meanwhile the file can be examined.
+        with ThreadPoolExecutor(1, "hansard-sync") as pool:
+            synced = pool.submit(_sync_file, self.path)
+            yield Draft(self.path, self._digest.hexdigest(), self.size, self._files, synced)
+
+    def close(self) -> None:
+        """Let go of the file; on a full disk, without what could not be written."""
+        with suppress(OSError):
+            self._out.close()
+
+
 class Draft:
     """A file in scratch, whole and hashed; :meth:`keep` makes it a recording."""
 
@@ -200,8 +245,9 @@ class Draft:
             self._synced.result()
             if not final.exists():
                 final.parent.mkdir(parents=True, exist_ok=True)
+                os.utime(self.path)  # a recording without a row is taken for lost when it is old
                 self.path.replace(final)
-                _sync_directory(final.parent)
+                sync_directory(final.parent)
         return final
 
 
@@ -240,7 +286,7 @@ def room(where: Path) -> Iterator[None]:
         raise
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
     """A name that any file system takes: the last part of a path, without control characters."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     clean = "".join(c for c in last if c.isprintable()).strip(". ")
@@ -257,7 +303,8 @@ def _sync(out: BinaryIO) -> None:
     os.fsync(out.fileno())
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Bring the names in a directory to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

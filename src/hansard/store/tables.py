@@ -75,8 +75,36 @@ jobs = Table(
     Column("token", String(32)),
     Column("lease_until", Double),
     Column("failure", Text, comment="JSON of model.Failure"),
-    Index("ix_jobs_open", "priority", "created", sqlite_where=text("finished IS NULL")),
+    Column("tenant", String(32), nullable=False, server_default="local", comment="whose it is"),
+    Column("key", String(16), comment="the API key it came with"),
+    Column("name", Text, nullable=False, server_default="", comment="what its owner calls it"),
+    Column("pool", String(16), nullable=False, server_default="speech"),
+    # Short recordings and long ones queue apart: neither waits for all of the other.
+    Column("lane", String(8), nullable=False, server_default="long"),
+    Column("seconds", Double, comment="of audio, as preflight found it"),
+    Column("deadline", Double, comment="running any longer is a failure"),
+    Column("webhook", Text, comment="address to tell when it ends"),
+    Column("charged", Double, nullable=False, server_default="0", comment="spend that usage has"),
+    # Sums over its windows, kept in the same transactions: a status is one row.
+    Column("planned", Integer, nullable=False, server_default="0", comment="windows"),
+    Column("heard", Integer, nullable=False, server_default="0", comment="windows done"),
+    Column("planned_samples", BigInteger, nullable=False, server_default="0"),
+    Column("heard_samples", BigInteger, nullable=False, server_default="0"),
+    # All that a claim looks at before it has chosen: a thousand waiting jobs cost it one short
+    # walk through this index, and jobs that have ended are not in it.
+    Index(
+        "ix_jobs_open",
+        *("pool", "priority", "tenant", "lane", "created", "id", "step", "engine", "model"),
+        *("not_before", "lease_until", "state", "kind", "planned_samples", "heard_samples"),
+        "finished",
+        sqlite_where=text("finished IS NULL"),
+    ),
+    Index("ix_jobs_deadline", "deadline", sqlite_where=text("finished IS NULL")),
+    Index("ix_jobs_finished", "finished", sqlite_where=text("finished IS NOT NULL")),
     Index("ix_jobs_created", "created"),
+    Index("ix_jobs_tenant", "tenant", "id"),
+    Index("ix_jobs_tenant_state", "tenant", "state", "id"),
+    Index("ix_jobs_recording", "recording"),
 )
 
 attempts = Table(
@@ -96,7 +124,7 @@ windows = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("job", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
-    Column("pass", Integer, nullable=False, comment="0 first hearing, 1 second look"),
+    Column("pass", Integer, nullable=False, comment="0 first, 1 second look, 2 provisional"),
     Column("channel", Integer, nullable=False),
     Column("position", Integer, nullable=False, comment="Window.index"),
     Column("window", Text, nullable=False, comment="JSON of model.Window"),
@@ -108,9 +136,11 @@ windows = Table(
     Column("lease_until", Double),
     Column("done", Double),
     Column("result", Text, comment="JSON of model.WindowResult"),
+    Column("heard", Integer, comment="the how-manieth of its job that was done, from 1"),
     UniqueConstraint("job", "pass", "channel", "position"),
     # Only windows that still need somebody: the claim never walks over finished ones.
     Index("ix_windows_open", "job", "id", sqlite_where=text("state <> 'done'")),
+    Index("ix_windows_heard", "job", "heard", sqlite_where=text("heard IS NOT NULL")),
 )
 
 transcripts = Table(
@@ -133,6 +163,125 @@ segments = Table(
     Column("text", Text, nullable=False),
     Column("body", Text, nullable=False, comment="JSON of model.Segment"),
     PrimaryKeyConstraint("job", "position"),
+)
+
+shares = Table(
+    "shares",
+    metadata,
+    Column("tenant", String(32), nullable=False),
+    Column("lane", String(8), nullable=False, comment="short, long, or empty for both together"),
+    Column("served", Double, nullable=False, comment="virtual time: seconds of audio taken"),
+    PrimaryKeyConstraint("tenant", "lane"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("tenant", String(32), nullable=False),
+    Column("hash", String(64), nullable=False, comment="SHA-256 of the secret"),
+    Column("scopes", Text, nullable=False, comment="words of: read write admin"),
+    Column("rate", Double, comment="requests a minute; NULL is the setting"),
+    Column("burst", Integer),
+    Column("quota", Double, comment="seconds of audio a day; NULL is none"),
+    Column("created", Double, nullable=False),
+    Column("expires", Double),
+    Column("revoked", Double),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("day", String(10), nullable=False, comment="UTC, like 2026-01-31"),
+    Column("tenant", String(32), nullable=False),
+    Column("key", String(16), nullable=False, comment="empty without a key"),
+    Column("engine", String(32), nullable=False),
+    Column("calls", Integer, nullable=False, comment="transcriptions asked for"),
+    Column("seconds", Double, nullable=False, comment="of audio transcribed"),
+    Column("cost", Double, nullable=False),
+    PrimaryKeyConstraint("day", "tenant", "key", "engine"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("tenant", String(32), nullable=False),
+    Column("key", String(255), nullable=False, comment="the header Idempotency-Key"),
+    Column("fingerprint", String(64), nullable=False, comment="of the request"),
+    Column("job", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("created", Double, nullable=False),
+    PrimaryKeyConstraint("tenant", "key"),
+    Index("ix_idempotency_created", "created"),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("tenant", String(32), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("length", BigInteger, comment="NULL until it is known"),
+    Column("position", BigInteger, nullable=False, server_default="0", comment="bytes on disk"),
+    Column("metadata", Text, nullable=False, comment="the header Upload-Metadata"),
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+    Index("ix_uploads_expires", "expires"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(32), primary_key=True, comment="the event's id, the same in each try"),
+    Column("tenant", String(32), nullable=False),
+    Column("job", String(32), nullable=False, comment="may be gone by now"),
+    Column("event", String(32), nullable=False, comment="job.completed, job.failed, …"),
+    Column("url", Text, nullable=False),
+    Column("host", Text, nullable=False, comment="of the url: one must not hold up the others"),
+    Column("body", Text, nullable=False, comment="JSON, as it is sent"),
+    Column("state", String(16), nullable=False, comment="waiting, delivered, abandoned"),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("not_before", Double, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("since", Double, nullable=False, comment="tried since then: created, or replayed"),
+    Column("finished", Double),
+    Column("token", String(32)),
+    Column("lease_until", Double),
+    Index("ix_deliveries_due", "not_before", sqlite_where=text("state = 'waiting'")),
+    Index("ix_deliveries_tenant", "tenant", "id"),
+    Index("ix_deliveries_job", "job"),
+)
+
+receivers = Table(
+    "receivers",
+    metadata,
+    Column("job", String(32), nullable=False, comment="empty: every job"),
+    Column("url", Text, nullable=False, comment="told besides jobs.webhook"),
+    PrimaryKeyConstraint("job", "url"),
+)
+
+delivery_tries = Table(
+    "delivery_tries",
+    metadata,
+    Column("delivery", ForeignKey("deliveries.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("status", Integer, comment="HTTP status, where there was an answer"),
+    Column("error", Text),
+    PrimaryKeyConstraint("delivery", "number"),
+)
+
+lives = Table(
+    "lives",
+    metadata,
+    Column("job", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("codec", String(16), nullable=False, comment="pcm, opus, webm"),
+    Column("rate", Integer, nullable=False, comment="Hz of what comes in"),
+    Column("channels", Integer, nullable=False),
+    Column("received", BigInteger, nullable=False, server_default="0", comment="bytes on disk"),
+    Column("touched", Double, nullable=False, comment="when something last came"),
+    Column("closed", Double, comment="when its owner said that this is all"),
 )
 
 IS_OPEN = jobs.c.finished.is_(None)

@@ -64,22 +64,33 @@ def head(database: Database, job: str) -> Transcript | None:
 
 
 def stream(database: Database, job: str) -> Iterator[Segment]:
-    """The segments in order, never more than a piece of them in memory."""
-    decoder = msgspec.json.Decoder(Segment)
+    """The segments in order, never more than a piece of them in memory.
+
+    A piece comes as one row: see ``store.views``.
+    """
+    decoder = msgspec.json.Decoder(list[Segment])
     last = -1
     while True:
+        piece = (
+            sa.select(segments.c.position, segments.c.body)
+            .where(segments.c.job == job, segments.c.position > last)
+            .order_by(segments.c.position)
+            .limit(_PIECE)
+            .subquery()
+        )
         with database.read() as connection:
-            rows = connection.execute(
-                sa.select(segments.c.position, segments.c.body)
-                .where(segments.c.job == job, segments.c.position > last)
-                .order_by(segments.c.position)
-                .limit(_PIECE)
-            ).all()
-        for row in rows:
-            yield decoder.decode(row.body)
-        if len(rows) < _PIECE:
+            row = connection.execute(
+                sa.select(
+                    sa.func.max(piece.c.position).label("last"),
+                    sa.func.count().label("found"),
+                    sa.func.aggregate_strings(piece.c.body, ",").label("bodies"),
+                )
+            ).one()
+        if row.found:
+            yield from decoder.decode(f"[{row.bodies}]")
+        if row.found < _PIECE:
             return
-        last = rows[-1].position
+        last = row.last
 
 
 def _json(value: msgspec.Struct) -> str:

@@ -28,12 +28,15 @@ def first(database: Database, job: str) -> Window:
 
 
 def heard(
-    database: Database, job: str, channel: int, hearing: int
+    database: Database, job: str, channel: int, hearing: int, *, after: int = -1
 ) -> Iterator[tuple[Window, WindowResult]]:
-    """Finished windows of one channel and hearing, in order, a bounded piece at a time."""
+    """Finished windows of one channel and hearing, in order, a bounded piece at a time.
+
+    ``after`` is the index of the last one that is known already.
+    """
     window = msgspec.json.Decoder(Window)
     result = msgspec.json.Decoder(WindowResult)
-    last = -1
+    last = after
     while True:
         with database.read() as connection:
             rows = connection.execute(

@@ -1,0 +1,89 @@
+"""The desk: what every route works with, and the threads that the event loop leaves work to.
+
+The event loop never reads the store or the disk itself; it only asks whether anything has changed
+(``store.pulse``). Reads have a connection and a thread of
+their own, so that none waits behind a write that is being brought to the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar, cast
+
+from starlette.requests import HTTPConnection
+
+from hansard.api.cache import PAGES, RENDERED, TRANSCRIPTS, Made, Shelf, Statuses
+from hansard.api.ranges import Rendered
+from hansard.api.turns import Turns
+from hansard.api.watch import Watch
+from hansard.model import Client
+from hansard.store.database import Database
+from hansard.store.pulse import Pulse
+from hansard.wiring import House
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Desk:
+    """One service's open house, seen from its event loop."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.settings = house.settings
+        self.reader = Database(house.settings.data / "hansard.db")
+        """For reading only, on the thread of :meth:`read`."""
+        self.uploading = 0
+        """Uploads under way: see ``limits.upload_slot``."""
+        self._pulse = Pulse(self.reader.path)
+        self.statuses = Statuses(self.read, self.reader, self._pulse.beat)
+        self.watch = Watch(self.read, self.reader)
+        self.turns = Turns()
+        self.pages: Shelf[Made] = Shelf(PAGES)
+        """Lists as they are sent, each at one moment of the store."""
+        self.ready: Shelf[bytes] = Shelf(TRANSCRIPTS)
+        """Transcripts as they are sent."""
+        self.rendered: Shelf[Rendered] = Shelf(RENDERED, at_once=4)
+        """Transcripts in the formats they were asked for."""
+        self._reads = ThreadPoolExecutor(1, "hansard-reads")
+        self._writes = ThreadPoolExecutor(1, "hansard-writes")
+        self._work = ThreadPoolExecutor(house.settings.serve.uploads + 8, "hansard-work")
+
+    async def read(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask the store a short question; give it ``self.reader``."""
+        return await self._on(self._reads, ask, *args, **kwargs)
+
+    async def write(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Change the store through ``house.database`` or ``house.queue``, in turn."""
+        return await self._on(self._writes, act, *args, **kwargs)
+
+    async def work(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Anything slower: files, hashing, examining media."""
+        return await self._on(self._work, act, *args, **kwargs)
+
+    async def _on(
+        self, pool: ThreadPoolExecutor, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(pool, partial(act, *args, **kwargs))
+
+    def close(self) -> None:
+        """Let go of the threads and of the reader. The house is its owner's to close."""
+        for pool in (self._work, self._writes, self._reads):
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._pulse.close()
+        self.reader.close()
+
+
+def desk(connection: HTTPConnection) -> Desk:
+    """The desk of the service that a request came to."""
+    return cast("Desk", connection.app.state.desk)
+
+
+def client(connection: HTTPConnection) -> Client:
+    """Who asks: put there by ``api.auth`` before any route is reached."""
+    found: Any = connection.scope["state"]["client"]
+    return cast("Client", found)

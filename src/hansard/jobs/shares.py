@@ -1,0 +1,155 @@
+"""Fair shares: who is served next, where several tenants and lanes want the same.
+
+Each tenant has a clock of its own, which counts the seconds of audio that were taken for it; the
+one whose clock is furthest behind goes first. Inside a tenant, the short lane and the long lane
+share in the same way. So a ten-hour hearing and a voice note take turns, whosever they are.
+
+Two rules keep it fair over time. Who comes back from idleness starts where those now active are:
+idle time is not saved up. And nobody is kept waiting for more than :data:`DEBT` for what was
+taken earlier, when it was nobody else's turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from hansard.model import Lane
+from hansard.store.tables import IS_OPEN, jobs, shares
+
+DEBT = 3600.0
+"""Seconds of audio that a tenant or lane may be ahead of the one that is served."""
+
+BOTH = ""
+"""The lane of the row that counts for a tenant as a whole."""
+
+Clocks = Mapping[tuple[str, str], float]
+"""Tenant and lane → seconds of audio served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Jobs that are alike to a claim: among them, first come is first served."""
+
+    priority: int
+    tenant: str
+    lane: str
+    since: float
+    """When the oldest of them was submitted."""
+
+
+def ranked(groups: Iterable[Group], clocks: Clocks) -> list[Group]:
+    """Groups in the order in which they are to be served.
+
+    Priority decides; then the tenant that was served least; then its lane that was. Where two
+    are even, a short recording goes first, and then what came first.
+    """
+    every = list(groups)
+    eldest: dict[tuple[int, str], tuple[bool, float]] = {}
+    for group in every:
+        whose = (group.priority, group.tenant)
+        mine = (group.lane == "long", group.since)
+        eldest[whose] = min(eldest.get(whose, mine), mine)
+    return sorted(
+        every,
+        key=lambda group: (
+            -group.priority,
+            clocks.get((group.tenant, BOTH), 0.0),
+            eldest[group.priority, group.tenant],
+            group.tenant,
+            clocks.get((group.tenant, group.lane), 0.0),
+            group.lane == "long",
+            group.since,
+        ),
+    )
+
+
+def advanced(
+    clocks: Clocks, tenant: str, lane: str, seconds: float
+) -> dict[tuple[str, str], float]:
+    """The clocks that change when ``seconds`` of audio are taken for a tenant and lane."""
+    fresh: dict[tuple[str, str], float] = {}
+    for whose in ((tenant, BOTH), (tenant, lane)):
+        now = clocks.get(whose, 0.0)
+        fresh[whose] = now + seconds
+        for other, ahead in clocks.items():
+            rivals = other[1] == BOTH if whose[1] == BOTH else other[0] == tenant and other[1]
+            if rivals and other != whose and ahead > now + DEBT:
+                fresh[other] = now + DEBT
+    return fresh
+
+
+def started(
+    clocks: Clocks, active: Iterable[tuple[str, str]], tenant: str, lane: str
+) -> dict[tuple[str, str], float]:
+    """The clocks that change when a tenant gets work in a lane, while ``active`` have some."""
+    busy = set(active)
+    fresh: dict[tuple[str, str], float] = {}
+    if not any(other == tenant for other, _ in busy):
+        rivals = [(other, BOTH) for other, _ in busy]
+        everybody = [whose for whose in clocks if whose[1] == BOTH]
+        fresh[tenant, BOTH] = _not_behind(clocks, (tenant, BOTH), rivals, everybody)
+    if (tenant, lane) not in busy:
+        rivals = [whose for whose in busy if whose[0] == tenant]
+        everybody = [whose for whose in clocks if whose[0] == tenant and whose[1] != BOTH]
+        fresh[tenant, lane] = _not_behind(clocks, (tenant, lane), rivals, everybody)
+    return {whose: now for whose, now in fresh.items() if clocks.get(whose) != now}
+
+
+def _not_behind(
+    clocks: Clocks,
+    whose: tuple[str, str],
+    rivals: list[tuple[str, str]],
+    everybody: list[tuple[str, str]],
+) -> float:
+    """A clock set to the slowest of the rivals; where all are idle, to the latest there is."""
+    mine = clocks.get(whose, 0.0)
+    if rivals:
+        return max(mine, min(clocks.get(rival, 0.0) for rival in rivals))
+    return max([mine, *(clocks[other] for other in everybody)])
+
+
+# ── in the store, inside the caller's transaction ────────────────────────────────────────────
+
+
+_ACTIVE = sa.select(jobs.c.tenant, jobs.c.lane).where(IS_OPEN).distinct()
+_CLOCKS = sa.select(shares.c.tenant, shares.c.lane, shares.c.served)
+_SET = (
+    shares.update()
+    .where(shares.c.tenant == sa.bindparam("of_tenant"), shares.c.lane == sa.bindparam("of_lane"))
+    .values(served=sa.bindparam("of_served"))
+)
+
+
+def clocks(connection: sa.Connection) -> dict[tuple[str, str], float]:
+    """All clocks: three rows for each tenant there ever was."""
+    found = connection.execute(_CLOCKS)
+    return {(row.tenant, row.lane): row.served for row in found}
+
+
+def arrive(connection: sa.Connection, tenant: str, lane: Lane) -> None:
+    """Call before a tenant gets an open job: nobody has saved up idle time."""
+    active = connection.execute(_ACTIVE)
+    pairs = [(row.tenant, row.lane) for row in active]
+    if (tenant, lane) not in pairs:
+        _write(connection, started(clocks(connection), pairs, tenant, lane))
+
+
+def charge(connection: sa.Connection, taken: Mapping[tuple[str, str], float]) -> None:
+    """Count seconds of audio that were taken, by tenant and lane."""
+    now = clocks(connection)
+    fresh: dict[tuple[str, str], float] = {}
+    for (tenant, lane), seconds in taken.items():
+        fresh |= advanced(now | fresh, tenant, lane, seconds)
+    _write(connection, fresh)
+
+
+def _write(connection: sa.Connection, fresh: Clocks) -> None:
+    for (tenant, lane), served in fresh.items():
+        row = {"tenant": tenant, "lane": lane, "served": served}
+        if not connection.execute(
+            _SET, {f"of_{name}": value for name, value in row.items()}
+        ).rowcount:
+            connection.execute(shares.insert(), row)

@@ -1,0 +1,1 @@
+"""Live sessions: heard while they are spoken, kept as recordings."""

@@ -1,0 +1,163 @@
+"""How much was transcribed, for whom: one row a day, key and engine, added to as it happens.
+
+Additions are made inside transactions that happen once: the one that accepts a job, and the one
+that ends it. So a job is counted once, however often its last step was tried. Seconds are counted
+when a job ends well; money whenever it ends, because what a job that failed has cost was spent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from hansard.errors import QuotaUsedUp
+from hansard.model import SAMPLE_RATE, Prepared, Value
+from hansard.store.tables import IS_OPEN, jobs, keys, usage, windows
+
+Group = Literal["day", "key", "engine", "tenant"]
+
+_DAY = 86_400.0
+
+ROWS = 10_000
+"""Most lines of one answer."""
+
+
+# Built once: they are run for every job, and building them costs more than running them.
+_FRESH = sqlite.insert(usage)
+_ADD = _FRESH.on_conflict_do_update(
+    index_elements=[usage.c.day, usage.c.tenant, usage.c.key, usage.c.engine],
+    set_={
+        "calls": usage.c.calls + _FRESH.excluded.calls,
+        "seconds": usage.c.seconds + _FRESH.excluded.seconds,
+        "cost": usage.c.cost + _FRESH.excluded.cost,
+    },
+)
+_COST = sa.select(
+    sa.func.sum(sa.cast(sa.func.json_extract(windows.c.result, "$.cost"), sa.Double))
+).where(windows.c.job == sa.bindparam("of"), windows.c.state == "done")
+_ENDED = sa.select(jobs).where(jobs.c.id == sa.bindparam("of"))
+
+
+class Line(Value, frozen=True, omit_defaults=False):
+    """A sum. Of ``day``, ``key``, ``engine`` and ``tenant`` those are set that were grouped by."""
+
+    calls: int
+    """Transcriptions asked for."""
+    seconds: float
+    """Of audio transcribed."""
+    cost: float
+    """Money, in the currency of the price table."""
+    day: str | None = None
+    key: str | None = None
+    engine: str | None = None
+    tenant: str | None = None
+
+
+def day(moment: float) -> str:
+    """The day in UTC, like ``2026-01-31``."""
+    return time.strftime("%Y-%m-%d", time.gmtime(moment))
+
+
+def add(
+    connection: sa.Connection,
+    moment: float,
+    tenant: str,
+    key: str | None,
+    engine: str,
+    *,
+    calls: int = 0,
+    seconds: float = 0.0,
+    cost: float = 0.0,
+) -> None:
+    """Add to the row of a day, in the caller's transaction."""
+    connection.execute(
+        _ADD,
+        {
+            "day": day(moment),
+            "tenant": tenant,
+            "key": key or "",
+            "engine": engine,
+            "calls": calls,
+            "seconds": seconds,
+            "cost": cost,
+        },
+    )
+
+
+def count_end(connection: sa.Connection, job: str, moment: float) -> None:
+    """Count a job that has ended, in the transaction that ended it."""
+    row = connection.execute(_ENDED, {"of": job}).one()
+    cost = float(connection.scalar(_COST, {"of": job}) or 0.0)
+    seconds = 0.0
+    if row.state == "completed":
+        seconds = row.seconds or 0.0
+        if row.prepared:
+            seconds = msgspec.json.decode(row.prepared, type=Prepared).samples / SAMPLE_RATE
+    if cost > row.charged:  # a job that failed and is retried keeps the windows it paid for
+        connection.execute(jobs.update().where(jobs.c.id == job).values(charged=cost))
+    if seconds or cost > row.charged:
+        spent = max(0.0, cost - row.charged)
+        add(connection, moment, row.tenant, row.key, row.engine, seconds=seconds, cost=spent)
+
+
+def spent_today(connection: sa.Connection, key: str, moment: float) -> float:
+    """Seconds of audio that a key has had transcribed today, and has waiting."""
+    done = connection.scalar(
+        sa.select(sa.func.sum(usage.c.seconds)).where(
+            usage.c.day == day(moment), usage.c.key == key
+        )
+    )
+    waiting = connection.scalar(
+        sa.select(sa.func.sum(jobs.c.seconds)).where(IS_OPEN, jobs.c.key == key)
+    )
+    return float(done or 0.0) + float(waiting or 0.0)
+
+
+def see_that_quota_is_left(
+    connection: sa.Connection, key: str, seconds: float, moment: float
+) -> None:
+    """Refuse audio that a key's day has no room for. What waits counts as much as what is done.
+
+    Raises:
+        QuotaUsedUp: come again tomorrow (UTC).
+    """
+    quota = connection.scalar(sa.select(keys.c.quota).where(keys.c.id == key))
+    if quota is None:
+        return
+    spent = spent_today(connection, key, moment)
+    if spent >= quota or spent + seconds > quota:
+        raise QuotaUsedUp(
+            f"The key's audio for today is used up: {spent / 3600:.2f} of "
+            f"{quota / 3600:.2f} hours, and this would be {seconds / 3600:.2f} more.",
+            hint="The day ends at midnight UTC; `hansard keys create --quota-hours` sets more.",
+            retry_after=_DAY - moment % _DAY,
+        )
+
+
+def sums(
+    connection: sa.Connection, first: str, last: str, group: Sequence[Group], tenant: str | None
+) -> list[Line]:
+    """Sums between two days, both included; ``tenant`` ``None`` is everybody's.
+
+    At most one more than :data:`ROWS`, so that its caller knows that there are too many.
+    """
+    columns: list[sa.Column[Any]] = [usage.c[name] for name in group]
+    wanted = sa.select(
+        *columns,
+        sa.func.sum(usage.c.calls).label("calls"),
+        sa.func.sum(usage.c.seconds).label("seconds"),
+        sa.func.sum(usage.c.cost).label("cost"),
+    ).where(usage.c.day >= first, usage.c.day <= last)
+    if tenant is not None:
+        wanted = wanted.where(usage.c.tenant == tenant)
+    found = connection.execute(wanted.group_by(*columns).order_by(*columns).limit(ROWS + 1))
+    return [
+        Line(**row._mapping)  # noqa: SLF001 its public name
+        for row in found
+        if row.calls is not None
+    ]
