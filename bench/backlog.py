@@ -39,7 +39,7 @@ from hansard.model import (
     Window,
     WindowResult,
 )
-from hansard.store.database import Database
+from hansard.store.sqlite import Sqlite
 
 LEVELS = Levels(10.0, -20.0, -3.0, -60.0, 40.0, 0.0, 0.0)
 OPTIONS = Options("sphinx", "en-us", language="en")
@@ -62,7 +62,7 @@ def submit(queue: Queue, number: int, *, tenant: str = "local", priority: int = 
 
 def submitting(path: Path, count: int) -> list[float]:
     """Seconds of each submit, of fifty tenants in turn."""
-    queue = Queue(Database(path), "bench", settings=ROOMY)
+    queue = Queue(Sqlite(path), "bench", settings=ROOMY)
     taken = []
     for number in range(count):
         begun = time.perf_counter()
@@ -74,7 +74,7 @@ def submitting(path: Path, count: int) -> list[float]:
 
 def pick_up(path: Path, pipe: Connection) -> None:
     """Another process: say when a job was claimed, until told to stop."""
-    queue = Queue(Database(path), "worker", settings=ROOMY)
+    queue = Queue(Sqlite(path), "worker", settings=ROOMY)
 
     def prepare(unit: Unit) -> None:
         pipe.send((unit.job.id, time.monotonic()))
@@ -102,7 +102,7 @@ def picking(path: Path, count: int) -> list[float]:
 
     The waiting jobs are held back, so that the worker is free; a claim still has to pass them.
     """
-    queue = Queue(Database(path), "bench", settings=ROOMY)
+    queue = Queue(Sqlite(path), "bench", settings=ROOMY)
     with queue.database.write() as connection:
         connection.exec_driver_sql("UPDATE jobs SET not_before = 9e9 WHERE finished IS NULL", ())
     ours, theirs = multiprocessing.Pipe()
@@ -141,7 +141,7 @@ def finish(queue: Queue, unit: Unit) -> None:
 
 def through_the_queue(path: Path) -> int:
     """Work on all that waits; how many jobs that were."""
-    queue = Queue(Database(path), "bench", settings=ROOMY)
+    queue = Queue(Sqlite(path), "bench", settings=ROOMY)
     steps: Kinds = {
         "transcribe": {"prepare": partial(prepare, queue), "finish": partial(finish, queue)}
     }

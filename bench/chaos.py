@@ -45,7 +45,7 @@ KINDS = {"worker": 8, "api": 4, "all": 3, "supervisor": 2, "stopped": 2, "locked
 
 LOCK = """
 import sys, time
-from hansard.store.database import sqlite_module
+from hansard.store.sqlite import sqlite_module
 store = sqlite_module().connect(sys.argv[1], isolation_level=None, timeout=30)
 store.execute("BEGIN IMMEDIATE")
 print("held", flush=True)

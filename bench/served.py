@@ -31,7 +31,7 @@ from hansard.model import (
     Transcript,
     Word,
 )
-from hansard.store.database import Database
+from hansard.store.sqlite import Sqlite
 from hansard.store.tables import jobs, recordings, segments, transcripts
 
 LEVELS = Levels(60.0, -20.0, -3.0, -60.0, 40.0, 0.0, 0.0)
@@ -181,7 +181,7 @@ def _segments(seconds: float) -> Iterator[Segment]:
 
 def fill(data: Path, count: int, *, seconds: float = 60.0, longest: float = 3600.0) -> str:
     """Add ``count`` completed transcriptions, the newest of ``longest`` seconds; its id."""
-    database = Database(data / "hansard.db")
+    database = Sqlite(data / "hansard.db")
     now = time.time() - count
     job = ""
     for first in range(0, count, 500):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ settings.load_profile("hansard")
 def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads the user's settings or touches the user's store, whatever it calls."""
     for name in os.environ:
-        if name.startswith("HANSARD_") and name != "HANSARD_TEST_DATA":
+        if name.startswith("HANSARD_") and not name.startswith("HANSARD_TEST_"):
             monkeypatch.delenv(name)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setenv("HANSARD_DATA", str(tmp_path / "hansard-data"))
@@ -36,6 +38,32 @@ def speech_data() -> Path:
     if not (place / "speech" / "references.tsv").is_file():
         pytest.skip("real recordings not found: set HANSARD_TEST_DATA to their directory")
     return place
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[Callable[[], str]]:
+    """Makes a database at the first call, for all tests of this process; empties it at each."""
+    with ExitStack() as stack:
+        made: list[str] = []
+
+        def ready() -> str:
+            from tests import stores
+
+            from hansard.store.postgres import Postgres
+
+            if not made:
+                made.append(stack.enter_context(stores.fresh_postgres()))
+                Postgres(made[0]).close()
+            stores.emptied(made[0])
+            return made[0]
+
+        yield ready
+
+
+@pytest.fixture
+def postgres(_postgres: Callable[[], str]) -> str:
+    """The address of an empty PostgreSQL database; skips where there is no server."""
+    return _postgres()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

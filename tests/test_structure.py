@@ -219,7 +219,8 @@ def imported(folder: Path) -> set[str]:
     ],
 )
 def test_what_is_imported_is_asked_for(folder: str, groups: tuple[str, ...]) -> None:
-    wanted = {canonicalize_name(need.name) for need in asked(groups, runtime=True)}
+    needs = asked(groups, runtime=True, optional=True)
+    wanted = {canonicalize_name(need.name) for need in needs}
     homes = packages_distributions()
     missing = {
         name
@@ -318,9 +319,11 @@ def pins(lock: str) -> list[re.Match[str]]:
     return found
 
 
-def asked(groups: tuple[str, ...], *, runtime: bool) -> list[Requirement]:
+def asked(groups: tuple[str, ...], *, runtime: bool, optional: bool = False) -> list[Requirement]:
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     lines = [line for group in groups for line in project["dependency-groups"][group]]
+    extras = project["project"]["optional-dependencies"].values()
+    lines += [line for extra in extras for line in extra] * optional
     return [Requirement(line) for line in (project["project"]["dependencies"] * runtime) + lines]
 
 

@@ -268,6 +268,19 @@ class UnknownKey(UsageError):
     status = 404
 
 
+class MissingPart(UsageError):
+    """What is asked for needs a package that the plain installation leaves out."""
+
+    code = "missing_part"
+
+
+class Archived(UsageError):
+    """The transcript was put into the archive; it must be fetched back first."""
+
+    code = "archived"
+    status = 409
+
+
 class TooMuch(HansardError):
     """More was asked for than there is room for now."""
 
@@ -530,6 +543,36 @@ class StoreBusy(MachineError):
     """The store did not answer in time."""
 
     code = "store_busy"
+    status = 503
+    trouble = "transient"
+
+
+class StoreGone(MachineError):
+    """The database server cannot be reached; what was asked is tried again."""
+
+    code = "store_gone"
+    status = 503
+    trouble = "transient"
+
+
+class StoreOutdated(MachineError):
+    """The database has the tables of an older Hansard, and others may be using it."""
+
+    code = "store_outdated"
+
+
+class FilesGone(MachineError):
+    """The object storage cannot be reached, or does not do what is asked."""
+
+    code = "files_gone"
+    status = 503
+    trouble = "transient"
+
+
+class BrokerGone(MachineError):
+    """The broker cannot be reached; jobs are kept, and are done as soon as it can."""
+
+    code = "broker_gone"
     status = 503
     trouble = "transient"
 

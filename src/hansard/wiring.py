@@ -23,8 +23,8 @@ from hansard.jobs.worker import Crew, Listener, StepHandler
 from hansard.live import session
 from hansard.model import Client, Job, Pool, Segment, Step, Transcript
 from hansard.store import transcripts
-from hansard.store.database import Database
 from hansard.store.files import Files, room
+from hansard.store.opening import opened
 
 if TYPE_CHECKING:
     from hansard.jobs.deliveries import Deliveries
@@ -64,7 +64,7 @@ class House:
             settings.data.mkdir(parents=True, exist_ok=True)
             self.presence = Presence(settings.data / "workers", service)
         try:
-            self.database = Database(settings.data / "hansard.db")
+            self.database = opened(settings.data, settings.database)
         except HansardError:
             self.presence.close()
             raise

@@ -229,7 +229,7 @@ def test_one_row_answers_a_page_and_a_state(serve: Serve) -> None:
         if statement != "BEGIN":
             fetched.append(statement)
 
-    sa.event.listen(database._engine, "after_cursor_execute", after)
+    sa.event.listen(sa.Engine, "after_cursor_execute", after)
     views.page(database, "local", views.Filter(), limit=10)
     assert len(fetched) == 1
     assert set(views.statuses(database, "local", ids)) == set(ids)

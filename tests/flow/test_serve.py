@@ -21,7 +21,7 @@ import hansard
 from hansard.config import load
 from hansard.jobs.presence import serving
 from hansard.jobs.queue import Queue
-from hansard.store.database import Database
+from hansard.store.sqlite import Sqlite
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def owners(service: Service) -> list[str]:
-    database = Database(service.data / "hansard.db")
+    database = Sqlite(service.data / "hansard.db")
     try:
         return Queue(database, "nobody").owners()
     finally:
@@ -90,7 +90,7 @@ def test_one_command_one_group_and_an_orderly_end(service: Service, meeting: Pat
 
 
 def _windows(service: Service) -> int:
-    database = Database(service.data / "hansard.db")
+    database = Sqlite(service.data / "hansard.db")
     with database.read() as connection:
         found = connection.exec_driver_sql("SELECT count(*) FROM windows WHERE state = 'done'")
         count = int(found.scalar_one())

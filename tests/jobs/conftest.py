@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests import stores
 
 from hansard.jobs import progress
 from hansard.jobs.queue import Queue
@@ -45,9 +46,12 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path / "hansard.db")
+@pytest.fixture(params=stores.BOTH)
+def database(
+    request: pytest.FixtureRequest, tmp_path: Path, _postgres: Callable[[], str]
+) -> Iterator[Database]:
+    """An empty store: every test of the queue is run over both."""
+    opened = stores.opened(request.param, tmp_path, _postgres)
     yield opened
     opened.close()
 

@@ -32,6 +32,7 @@ from hansard.jobs.queue import Queue
 from hansard.model import Options, Prepared, Span, Utterance, Window, WindowResult
 from hansard.store import windows as heard_windows
 from hansard.store.database import Database
+from hansard.store.sqlite import Sqlite
 
 
 def test_a_job_walks_through_its_steps(queue: Queue) -> None:
@@ -299,7 +300,7 @@ def test_twenty_threads_and_two_connections_share_without_doubling(
     queue = Queue(database, "first")
     submit(queue)
     prepare(queue, 200)
-    second = Database(tmp_path / "hansard.db")
+    second = Sqlite(tmp_path / "hansard.db")
     taken: list[int] = []
 
     def work(mine: Queue) -> None:

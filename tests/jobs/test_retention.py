@@ -21,8 +21,8 @@ from hansard.jobs.queue import Queue
 from hansard.jobs.retention import DAY, Retention
 from hansard.model import Client, Levels, Media, Options, Recording
 from hansard.store import tables, uploads
-from hansard.store.database import Database
 from hansard.store.files import Files
+from hansard.store.sqlite import Sqlite
 
 LEVELS = Levels(1.0, -20.0, -3.0, -60.0, 40.0, 0.0, 0.0)
 NOW = time.time()
@@ -34,7 +34,7 @@ class Cellar:
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
-        self.database = Database(root / "hansard.db")
+        self.database = Sqlite(root / "hansard.db")
         self.presence = Presence(root / "workers")
         self.files = Files(root, self.presence.worker)
         self.queue = Queue(self.database, self.presence.worker)
@@ -280,7 +280,7 @@ def test_a_death_counts_where_a_service_outlived_it(
 ) -> None:
     fallen = Presence(tmp_path / "workers", service)
     mine = Presence(tmp_path / "workers", other)
-    database = Database(tmp_path / "hansard.db")
+    database = Sqlite(tmp_path / "hansard.db")
     files = Files(tmp_path, mine.worker)
     theirs, queue = Queue(database, fallen.worker), Queue(database, mine.worker)
     media = Media("wav", 1.0, 1000, ())

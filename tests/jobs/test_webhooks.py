@@ -41,7 +41,7 @@ from hansard.model import (
     WindowResult,
 )
 from hansard.store import tables
-from hansard.store.database import Database
+from hansard.store.sqlite import Sqlite
 
 DAY = 86_400.0
 
@@ -55,15 +55,15 @@ def clock() -> Clock:
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store as it is made, to be copied: making one takes most of a second."""
     path = tmp_path_factory.mktemp("store") / "hansard.db"
-    Database(path).close()
+    Sqlite(path).close()
     return path
 
 
 @pytest.fixture
-def database(empty: Path) -> Iterator[Database]:
+def database(empty: Path) -> Iterator[Sqlite]:
     place = load().data
     place.mkdir(parents=True)
-    opened = Database(Path(shutil.copy(empty, place / "hansard.db")))
+    opened = Sqlite(Path(shutil.copy(empty, place / "hansard.db")))
     yield opened
     opened.close()
 
@@ -75,7 +75,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def sender(database: Database, clock: Clock) -> Callable[..., Deliveries]:
+def sender(database: Sqlite, clock: Clock) -> Callable[..., Deliveries]:
     def make(resolve: Any = None, **settings: Any) -> Deliveries:
         return Deliveries(database, free(**settings), clock=clock, resolve=resolve)
 
@@ -118,13 +118,13 @@ def finish(queue: Queue, write: Callable[[sa.Connection], None] = lambda _: None
     queue.complete(last, write)
 
 
-def log(database: Database, tenant: str | None = None, **chosen: Any) -> list[Delivery]:
+def log(database: Sqlite, tenant: str | None = None, **chosen: Any) -> list[Delivery]:
     with database.read() as connection:
         found = webhooks.listing(connection, tenant, **chosen)
         return [webhooks.find(connection, tenant, one.id) for one in found]
 
 
-def only(database: Database) -> Delivery:
+def only(database: Sqlite) -> Delivery:
     (one,) = log(database)
     return one
 
@@ -175,7 +175,7 @@ def test_each_way_to_end_is_an_event(queue: Queue, sender, receiver: Receiver, c
     assert (call.path, call.headers["content-type"]) == ("/hook", "application/json")
 
 
-def test_an_end_that_is_undone_tells_nobody(queue: Queue, database: Database) -> None:
+def test_an_end_that_is_undone_tells_nobody(queue: Queue, database: Sqlite) -> None:
     job = submit(queue, "https://hooks.example/")
 
     def broken(_connection: sa.Connection) -> None:
@@ -210,7 +210,7 @@ def test_whoever_asks_for_the_same_work_is_told_as_well(queue, database, clock) 
     assert len(log(database)) == 3
 
 
-def test_one_job_is_not_told_to_the_whole_world(queue: Queue, database: Database) -> None:
+def test_one_job_is_not_told_to_the_whole_world(queue: Queue, database: Sqlite) -> None:
     for number in range(1 + webhooks.MOST):
         submit(queue, f"https://host{number}.example/", "a" * 64)
     with pytest.raises(TooMuch):
@@ -220,7 +220,7 @@ def test_one_job_is_not_told_to_the_whole_world(queue: Queue, database: Database
     assert len(log(database)) == 1 + webhooks.MOST
 
 
-def test_an_address_that_is_told_of_every_job(queue: Queue, database: Database, sender) -> None:
+def test_an_address_that_is_told_of_every_job(queue: Queue, database: Sqlite, sender) -> None:
     everybody = "https://ops.example/all"
     sender(url=everybody).subscribe()
     client = Client("b" * 32, "key")
@@ -242,7 +242,7 @@ def test_an_address_that_is_told_of_every_job(queue: Queue, database: Database, 
     assert len(log(database)) == 3
 
 
-def test_a_removed_job_takes_its_log_along(queue: Queue, database: Database, clock) -> None:
+def test_a_removed_job_takes_its_log_along(queue: Queue, database: Sqlite, clock) -> None:
     with receiving() as receiver:
         sent = cancelled(queue, receiver.url)
         Deliveries(database, free(), clock=clock).step()
@@ -460,11 +460,11 @@ def test_killed_between_sending_and_recording(queue, database, receiver, clock) 
         import os, signal, sys
         from hansard.config import load
         from hansard.jobs.deliveries import Deliveries
-        from hansard.store.database import Database
+        from hansard.store.sqlite import Sqlite
 
         Deliveries._record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         settings = load(webhooks={"private": True})
-        Deliveries(Database(settings.data / "hansard.db"), settings).step()
+        Deliveries(Sqlite(settings.data / "hansard.db"), settings).step()
     """
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
     assert ended.returncode == -signal.SIGKILL
@@ -603,15 +603,15 @@ def test_it_stops_and_goes_on_where_it_was(queue, database, sender, receiver) ->
 
 
 def test_a_store_in_trouble_does_not_end_it(queue, database, sender, receiver, monkeypatch) -> None:
-    real, failures = Database.write, iter([True, True])
+    real, failures = Sqlite.write, iter([True, True])
 
-    def write(self: Database) -> Any:
+    def write(self: Sqlite) -> Any:
         if self is database and next(failures, False):
             raise BadInput("The disk is full.", hint="Free some space.")
         return real(self)
 
     cancelled(queue, receiver.url)
-    monkeypatch.setattr(Database, "write", write)
+    monkeypatch.setattr(Sqlite, "write", write)
     to_send = sender()
     to_send.start()
     try:
@@ -624,7 +624,7 @@ def test_a_store_in_trouble_does_not_end_it(queue, database, sender, receiver, m
 def test_several_may_send_at_once(queue, database, sender, receiver, clock) -> None:
     for _ in range(12):
         cancelled(queue, receiver.url)
-    other = Database(database.path)  # a connection of its own, as another process has
+    other = Sqlite(database.path)  # a connection of its own, as another process has
     senders = [sender(), Deliveries(other, free(), clock=clock)]
     try:
         for one in senders:

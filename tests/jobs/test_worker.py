@@ -18,6 +18,7 @@ from hansard.jobs.rows import Unit
 from hansard.jobs.worker import Crew, Kinds, Listener
 from hansard.model import POOLS, Job, Pool
 from hansard.store.database import Database
+from hansard.store.sqlite import Sqlite
 
 PATIENCE = 60.0
 
@@ -27,7 +28,7 @@ INSIGHT: tuple[Pool, ...] = ("insight",)
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "hansard.db")
+    database = Sqlite(tmp_path / "hansard.db")
     yield database
     database.close()
 

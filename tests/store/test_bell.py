@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from hansard.store.database import Database
+from hansard.store.sqlite import Sqlite
 
 PATIENCE = 60.0
 
@@ -19,8 +19,8 @@ WRITE = """
 import sys
 from pathlib import Path
 from sqlalchemy import text
-from hansard.store.database import Database
-with Database(Path(sys.argv[1])).write() as connection:
+from hansard.store.sqlite import Sqlite
+with Sqlite(Path(sys.argv[1])).write() as connection:
     connection.execute(text("INSERT INTO shares VALUES ('a', '', 1)"))
 """
 
@@ -31,20 +31,20 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def watched(path: Path) -> Iterator[Database]:
-    database = Database(path)
+def watched(path: Path) -> Iterator[Sqlite]:
+    database = Sqlite(path)
     database.watch()
     database.watch()  # twice is once
     yield database
     database.close()
 
 
-def write(database: Database, sql: str) -> None:
+def write(database: Sqlite, sql: str) -> None:
     with database.write() as connection:
         connection.execute(text(sql))
 
 
-def test_it_rings_when_another_process_has_written(watched: Database, path: Path) -> None:
+def test_it_rings_when_another_process_has_written(watched: Sqlite, path: Path) -> None:
     seen = watched.rings()
     subprocess.run([sys.executable, "-c", WRITE, str(path)], check=True)
     watched.wait(seen, PATIENCE)
@@ -52,9 +52,9 @@ def test_it_rings_when_another_process_has_written(watched: Database, path: Path
 
 
 def test_it_rings_once_for_each_own_change_and_for_nothing_else(
-    watched: Database, path: Path
+    watched: Sqlite, path: Path
 ) -> None:
-    other = Database(path)
+    other = Sqlite(path)
     seen = watched.rings()
     write(watched, "INSERT INTO shares VALUES ('a', '', 1)")
     assert watched.rings() == seen + 1
@@ -72,7 +72,7 @@ def test_it_rings_once_for_each_own_change_and_for_nothing_else(
 
 
 def test_closing_ends_the_watch(path: Path) -> None:
-    database = Database(path)
+    database = Sqlite(path)
     database.watch()
     assert "hansard-bell" in {thread.name for thread in threading.enumerate()}
     database.close()
@@ -80,7 +80,7 @@ def test_closing_ends_the_watch(path: Path) -> None:
     assert not database._watcher.is_alive()
 
 
-def test_only_what_need_not_last_does_not_wait_for_the_disk(watched: Database) -> None:
+def test_only_what_need_not_last_does_not_wait_for_the_disk(watched: Sqlite) -> None:
     def synchronous() -> int:
         driver = watched._connection.connection.driver_connection
         assert driver is not None

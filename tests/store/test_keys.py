@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 from hansard.errors import UnknownKey
 from hansard.store import keys
-from hansard.store.database import Database
+from hansard.store.sqlite import Sqlite
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "hansard.db")
+def database(tmp_path: Path) -> Iterator[Sqlite]:
+    database = Sqlite(tmp_path / "hansard.db")
     yield database
     database.close()
 
 
-def test_a_key_comes_back_as_it_was_made(database: Database) -> None:
+def test_a_key_comes_back_as_it_was_made(database: Sqlite) -> None:
     with database.write() as connection:
         made, token = keys.create(
             connection,
@@ -45,7 +45,7 @@ def test_a_key_comes_back_as_it_was_made(database: Database) -> None:
     assert not keys.fits(f"{secret}x", kept)
 
 
-def test_the_secret_is_nowhere_in_the_store(database: Database) -> None:
+def test_the_secret_is_nowhere_in_the_store(database: Sqlite) -> None:
     with database.write() as connection:
         _, token = keys.create(connection, "laptop")
     database.close()
@@ -59,14 +59,14 @@ def test_the_secret_is_nowhere_in_the_store(database: Database) -> None:
     assert len(kept) == 64
 
 
-def test_no_two_keys_are_alike(database: Database) -> None:
+def test_no_two_keys_are_alike(database: Sqlite) -> None:
     with database.write() as connection:
         made = [keys.create(connection, "same") for _ in range(50)]
     assert len({key.id for key, _ in made}) == 50
     assert len({token for _, token in made}) == 50
 
 
-def test_a_revoked_key_keeps_its_first_moment_and_lives_no_more(database: Database) -> None:
+def test_a_revoked_key_keeps_its_first_moment_and_lives_no_more(database: Sqlite) -> None:
     with database.write() as connection:
         key, _ = keys.create(connection, "laptop", now=10)
         assert key.lives(20)
@@ -78,14 +78,14 @@ def test_a_revoked_key_keeps_its_first_moment_and_lives_no_more(database: Databa
         keys.revoke(connection, "nobody")
 
 
-def test_a_key_ends_when_it_expires(database: Database) -> None:
+def test_a_key_ends_when_it_expires(database: Sqlite) -> None:
     with database.write() as connection:
         key, _ = keys.create(connection, "short", expires=100.0, now=10)
     assert key.lives(99.9)
     assert not key.lives(100.0)
 
 
-def test_admin_is_enough_for_everything_and_the_others_for_themselves(database: Database) -> None:
+def test_admin_is_enough_for_everything_and_the_others_for_themselves(database: Sqlite) -> None:
     with database.write() as connection:
         made = {scope: keys.create(connection, scope, (scope,))[0] for scope in keys.SCOPES}
     assert [[made[has].may(asked) for asked in keys.SCOPES] for has in keys.SCOPES] == [
@@ -96,7 +96,7 @@ def test_admin_is_enough_for_everything_and_the_others_for_themselves(database: 
 
 
 def test_secrets_are_compared_in_constant_time_also_for_ids_that_are_none(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Sqlite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
     careful = hmac.compare_digest

@@ -22,6 +22,7 @@ from hansard.model import Client
 from hansard.store import uploads
 from hansard.store.database import Database
 from hansard.store.files import Files
+from hansard.store.sqlite import Sqlite
 from hansard.store.uploads import Upload
 
 ME, OTHER = Client(), Client("other")
@@ -30,7 +31,7 @@ WHOLE = bytes(range(256)) * 40
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "hansard.db")
+    database = Sqlite(tmp_path / "hansard.db")
     yield database
     database.close()
 

@@ -162,7 +162,7 @@ class Statuses:
     def __init__(
         self, read: Callable[..., Awaitable[Any]], reader: Database, beat: Callable[[], int]
     ) -> None:
-        """``read`` calls a function where ``reader`` may be used; ``beat`` is ``store.pulse``'s."""
+        """``read`` calls a function where ``reader`` may be used; ``beat`` is a ``Pulse``'s."""
         self._jobs = Together[tuple[str, str], bytes](partial(read, _statuses, reader))
         self._kept: dict[tuple[str, str], bytes] = {}
         self._at = 0

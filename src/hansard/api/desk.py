@@ -1,7 +1,7 @@
 """The desk: what every route works with, and the threads that the event loop leaves work to.
 
 The event loop never reads the store or the disk itself; it only asks whether anything has changed
-(``store.pulse``). Reads have a connection and a thread of
+(``store.database.Pulse``). Reads have threads of
 their own, so that none waits behind a write that is being brought to the disk.
 """
 
@@ -20,8 +20,6 @@ from hansard.api.ranges import Rendered
 from hansard.api.turns import Turns
 from hansard.api.watch import Watch
 from hansard.model import Client
-from hansard.store.database import Database
-from hansard.store.pulse import Pulse
 from hansard.wiring import House
 
 P = ParamSpec("P")
@@ -34,11 +32,11 @@ class Desk:
     def __init__(self, house: House) -> None:
         self.house = house
         self.settings = house.settings
-        self.reader = Database(house.settings.data / "hansard.db")
+        self.reader = house.database.reader()
         """For reading only, on the thread of :meth:`read`."""
         self.uploading = 0
         """Uploads under way: see ``limits.upload_slot``."""
-        self._pulse = Pulse(self.reader.path)
+        self._pulse = self.reader.pulse()
         self.statuses = Statuses(self.read, self.reader, self._pulse.beat)
         self.watch = Watch(self.read, self.reader)
         self.turns = Turns()
@@ -48,7 +46,7 @@ class Desk:
         """Transcripts as they are sent."""
         self.rendered: Shelf[Rendered] = Shelf(RENDERED, at_once=4)
         """Transcripts in the formats they were asked for."""
-        self._reads = ThreadPoolExecutor(1, "hansard-reads")
+        self._reads = ThreadPoolExecutor(self.reader.readers, "hansard-reads")
         self._writes = ThreadPoolExecutor(1, "hansard-writes")
         self._work = ThreadPoolExecutor(house.settings.serve.uploads + 8, "hansard-work")
 
@@ -75,7 +73,8 @@ class Desk:
         for pool in (self._work, self._writes, self._reads):
             pool.shutdown(wait=True, cancel_futures=True)
         self._pulse.close()
-        self.reader.close()
+        if self.reader is not self.house.database:
+            self.reader.close()
 
 
 def desk(connection: HTTPConnection) -> Desk:

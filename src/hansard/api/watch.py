@@ -1,6 +1,6 @@
 """One look at the store for everybody who follows a job.
 
-SQLite tells by a counter (``PRAGMA data_version``) whether any other connection, of any process,
+The store tells by a number (``Database.mark``) whether anybody, in any process,
 has committed since the last look. So however many follow, the store is asked a few times a
 second for that number, and only when it has moved for the jobs that are followed, once each.
 """
@@ -213,7 +213,7 @@ def _look(
 ) -> tuple[int, _Found]:
     """What became of jobs whose windows are known up to a number, where anything was written."""
     with reader.read() as connection:
-        now = int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+        now = reader.mark(connection)
         if now == version:
             return now, {}
         found: _Found = {}

@@ -56,12 +56,12 @@ def _python() -> Iterator[Line]:
 
 def _store(configured: Settings) -> Iterator[Line]:
     from hansard.jobs.presence import serving
-    from hansard.store.database import SAFE_SQLITE
+    from hansard.store.sqlite import SAFE_SQLITE
     from hansard.wiring import House
 
     try:
         with House(configured) as house:
-            version = house.database.version()
+            version, dialect = house.database.version(), house.database.dialect
             free = house.files.free_bytes()
     except HansardError as error:
         yield False, "store", f"{configured.data}: {error.message} {error.hint or ''}"
@@ -69,10 +69,11 @@ def _store(configured: Settings) -> Iterator[Line]:
     yield True, "store", str(configured.data)
     running = serving(configured.data)
     yield True, "service", f"running at {running.url}" if running else "not running"
-    safe = tuple(int(part) for part in version.split(".")) >= SAFE_SQLITE
+    number = version.partition(" ")[2]
     wanted = ".".join(str(part) for part in SAFE_SQLITE)
+    safe = dialect != "sqlite" or tuple(int(part) for part in number.split(".")) >= SAFE_SQLITE
     advice = "" if safe else f": older than {wanted}, can corrupt the log; install pysqlite3"
-    yield safe, "sqlite", version + advice
+    yield safe, dialect, number + advice
     reserve = configured.limits.disk_reserve
     roomy = free > reserve
     yield roomy, "disk", f"{free / 1e9:.1f} GB free" + ("" if roomy else ": below the reserve")

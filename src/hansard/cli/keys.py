@@ -65,13 +65,14 @@ def create(
 ) -> None:
     """Make a key and show it, once: only a hash of it is kept."""
     from hansard.store import keys
-    from hansard.store.database import Database
+    from hansard.store.opening import opened
 
     _see_words(name, tenant)
     _see_numbers(rate, quota_hours, expires)
     chosen: list[keys.Scope] = [one.value for one in scope or (ScopeName.READ, ScopeName.WRITE)]
     now = time.time()
-    database = Database(settings(data).data / "hansard.db")
+    configured = settings(data)
+    database = opened(configured.data, configured.database)
     try:
         with database.write() as connection:
             key, token = keys.create(
@@ -104,9 +105,10 @@ def list_keys(*, json: JsonOption = False, data: DataOption = None) -> None:
     import msgspec
 
     from hansard.store import keys
-    from hansard.store.database import Database
+    from hansard.store.opening import opened
 
-    database = Database(settings(data).data / "hansard.db")
+    configured = settings(data)
+    database = opened(configured.data, configured.database)
     try:
         with database.read() as connection:
             found = keys.listing(connection)
@@ -125,9 +127,10 @@ def revoke(
 ) -> None:
     """Let a key open nothing any more, within a second."""
     from hansard.store import keys
-    from hansard.store.database import Database
+    from hansard.store.opening import opened
 
-    database = Database(settings(data).data / "hansard.db")
+    configured = settings(data)
+    database = opened(configured.data, configured.database)
     try:
         with database.write() as connection:
             ended = keys.revoke(connection, key)

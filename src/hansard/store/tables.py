@@ -9,6 +9,8 @@ A migration must bring a database to exactly these tables (``tests/store/test_da
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     literal_column,
     text,
@@ -34,6 +37,12 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+def _where(condition: TextClause) -> dict[str, Any]:
+    """A partial index, in both dialects."""
+    return {"sqlite_where": condition, "postgresql_where": condition}
+
 
 recordings = Table(
     "recordings",
@@ -97,10 +106,10 @@ jobs = Table(
         *("pool", "priority", "tenant", "lane", "created", "id", "step", "engine", "model"),
         *("not_before", "lease_until", "state", "kind", "planned_samples", "heard_samples"),
         "finished",
-        sqlite_where=text("finished IS NULL"),
+        **_where(text("finished IS NULL")),
     ),
-    Index("ix_jobs_deadline", "deadline", sqlite_where=text("finished IS NULL")),
-    Index("ix_jobs_finished", "finished", sqlite_where=text("finished IS NOT NULL")),
+    Index("ix_jobs_deadline", "deadline", **_where(text("finished IS NULL"))),
+    Index("ix_jobs_finished", "finished", **_where(text("finished IS NOT NULL"))),
     Index("ix_jobs_created", "created"),
     Index("ix_jobs_tenant", "tenant", "id"),
     Index("ix_jobs_tenant_state", "tenant", "state", "id"),
@@ -122,7 +131,12 @@ attempts = Table(
 windows = Table(
     "windows",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column(
+        "id",
+        Integer().with_variant(BigInteger, "postgresql"),
+        primary_key=True,
+        autoincrement=True,
+    ),
     Column("job", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
     Column("pass", Integer, nullable=False, comment="0 first, 1 second look, 2 provisional"),
     Column("channel", Integer, nullable=False),
@@ -139,8 +153,8 @@ windows = Table(
     Column("heard", Integer, comment="the how-manieth of its job that was done, from 1"),
     UniqueConstraint("job", "pass", "channel", "position"),
     # Only windows that still need somebody: the claim never walks over finished ones.
-    Index("ix_windows_open", "job", "id", sqlite_where=text("state <> 'done'")),
-    Index("ix_windows_heard", "job", "heard", sqlite_where=text("heard IS NOT NULL")),
+    Index("ix_windows_open", "job", "id", **_where(text("state <> 'done'"))),
+    Index("ix_windows_heard", "job", "heard", **_where(text("heard IS NOT NULL"))),
 )
 
 transcripts = Table(
@@ -163,6 +177,8 @@ segments = Table(
     Column("text", Text, nullable=False),
     Column("body", Text, nullable=False, comment="JSON of model.Segment"),
     PrimaryKeyConstraint("job", "position"),
+    # By month: ids of jobs begin with the time, see ``store.partitions``.
+    postgresql_partition_by="RANGE (job)",
 )
 
 shares = Table(
@@ -247,7 +263,7 @@ deliveries = Table(
     Column("finished", Double),
     Column("token", String(32)),
     Column("lease_until", Double),
-    Index("ix_deliveries_due", "not_before", sqlite_where=text("state = 'waiting'")),
+    Index("ix_deliveries_due", "not_before", **_where(text("state = 'waiting'"))),
     Index("ix_deliveries_tenant", "tenant", "id"),
     Index("ix_deliveries_job", "job"),
 )
@@ -282,6 +298,49 @@ lives = Table(
     Column("received", BigInteger, nullable=False, server_default="0", comment="bytes on disk"),
     Column("touched", Double, nullable=False, comment="when something last came"),
     Column("closed", Double, comment="when its owner said that this is all"),
+)
+
+buckets = Table(
+    "buckets",
+    metadata,
+    Column("name", String(200), primary_key=True, comment="what is limited, for whom"),
+    Column("tokens", Double, nullable=False, comment="as of `touched`"),
+    Column("touched", Double, nullable=False),
+    Column("closed_until", Double, nullable=False, server_default="0", comment="Retry-After"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(64), primary_key=True, comment="the owner in the rows it claims"),
+    Column("host", Text, nullable=False),
+    Column("pools", Text, nullable=False, comment="with commas; empty: it does no work"),
+    Column("started", Double, nullable=False),
+    Column("seen", Double, nullable=False, comment="its last sign of life"),
+)
+
+archives = Table(
+    "archives",
+    metadata,
+    Column("job", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("place", Text, nullable=False, comment="where its file lies"),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("segments", Integer, nullable=False),
+    Column("audio", Integer, nullable=False, server_default="0", comment="1: its media are there"),
+    Column("archived", Double, nullable=False),
+    Index("ix_archives_archived", "archived"),
+)
+
+moves = Table(
+    "moves",
+    metadata,
+    Column("source", Text, nullable=False, comment="the library that rows are copied from"),
+    Column("name", String(64), nullable=False, comment="table"),
+    Column("last", Text, comment="JSON: the key of the last row that was copied"),
+    Column("rows", BigInteger, nullable=False, server_default="0"),
+    Column("finished", Double),
+    PrimaryKeyConstraint("source", "name"),
 )
 
 IS_OPEN = jobs.c.finished.is_(None)

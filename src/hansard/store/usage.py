@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from hansard.errors import QuotaUsedUp
 from hansard.model import SAMPLE_RATE, Prepared, Value
+from hansard.store.dialects import inserts, json_number
 from hansard.store.tables import IS_OPEN, jobs, keys, usage, windows
 
 Group = Literal["day", "key", "engine", "tenant"]
@@ -28,18 +28,20 @@ ROWS = 10_000
 
 
 # Built once: they are run for every job, and building them costs more than running them.
-_FRESH = sqlite.insert(usage)
-_ADD = _FRESH.on_conflict_do_update(
-    index_elements=[usage.c.day, usage.c.tenant, usage.c.key, usage.c.engine],
-    set_={
-        "calls": usage.c.calls + _FRESH.excluded.calls,
-        "seconds": usage.c.seconds + _FRESH.excluded.seconds,
-        "cost": usage.c.cost + _FRESH.excluded.cost,
-    },
+_ADD = {
+    dialect: fresh.on_conflict_do_update(
+        index_elements=[usage.c.day, usage.c.tenant, usage.c.key, usage.c.engine],
+        set_={
+            "calls": usage.c.calls + fresh.excluded.calls,
+            "seconds": usage.c.seconds + fresh.excluded.seconds,
+            "cost": usage.c.cost + fresh.excluded.cost,
+        },
+    )
+    for dialect, fresh in inserts(usage).items()
+}
+_COST = sa.select(sa.func.sum(json_number(windows.c.result, "cost"))).where(
+    windows.c.job == sa.bindparam("of"), windows.c.state == "done"
 )
-_COST = sa.select(
-    sa.func.sum(sa.cast(sa.func.json_extract(windows.c.result, "$.cost"), sa.Double))
-).where(windows.c.job == sa.bindparam("of"), windows.c.state == "done")
 _ENDED = sa.select(jobs).where(jobs.c.id == sa.bindparam("of"))
 
 
@@ -76,7 +78,7 @@ def add(
 ) -> None:
     """Add to the row of a day, in the caller's transaction."""
     connection.execute(
-        _ADD,
+        _ADD[connection.dialect.name],
         {
             "day": day(moment),
             "tenant": tenant,

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from hansard.model import Window, WindowResult
 from hansard.store.database import Database
+from hansard.store.dialects import json_number
 from hansard.store.tables import windows
 
 _PIECE = 50
@@ -76,8 +77,8 @@ def spent(database: Database, job: str) -> float:
     """What the windows of a job have cost so far, in the currency of the price table."""
     with database.read() as connection:
         found = connection.scalar(
-            sa.select(
-                sa.func.sum(sa.cast(sa.func.json_extract(windows.c.result, "$.cost"), sa.Double))
-            ).where(windows.c.job == job, windows.c.state == "done")
+            sa.select(sa.func.sum(json_number(windows.c.result, "cost"))).where(
+                windows.c.job == job, windows.c.state == "done"
+            )
         )
     return float(found or 0.0)

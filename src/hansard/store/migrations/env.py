@@ -9,7 +9,8 @@ from hansard.store.tables import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    render_as_batch=True,
+    # SQLite cannot change a column; a table is made anew there, and only there.
+    render_as_batch=context.config.attributes["connection"].dialect.name == "sqlite",
     transaction_per_migration=False,
 )
 with context.begin_transaction():

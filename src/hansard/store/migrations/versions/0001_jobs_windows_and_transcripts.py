@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from hansard.store.migrations import where
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -72,7 +74,7 @@ def upgrade() -> None:
             "ix_jobs_open",
             ["priority", "created"],
             unique=False,
-            sqlite_where=sa.text("finished IS NULL"),
+            **where(sa.text("finished IS NULL")),
         )
 
     op.create_table(
@@ -126,7 +128,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("windows", schema=None) as batch_op:
         batch_op.create_index(
-            "ix_windows_open", ["job", "id"], unique=False, sqlite_where=sa.text("state <> 'done'")
+            "ix_windows_open", ["job", "id"], unique=False, **where(sa.text("state <> 'done'"))
         )
 
     op.create_table(
@@ -150,13 +152,13 @@ def downgrade() -> None:
     """Go back."""
     op.drop_table("segments")
     with op.batch_alter_table("windows", schema=None) as batch_op:
-        batch_op.drop_index("ix_windows_open", sqlite_where=sa.text("state <> 'done'"))
+        batch_op.drop_index("ix_windows_open", **where(sa.text("state <> 'done'")))
 
     op.drop_table("windows")
     op.drop_table("transcripts")
     op.drop_table("attempts")
     with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.drop_index("ix_jobs_open", sqlite_where=sa.text("finished IS NULL"))
+        batch_op.drop_index("ix_jobs_open", **where(sa.text("finished IS NULL")))
         batch_op.drop_index("ix_jobs_created")
 
     op.drop_table("jobs")

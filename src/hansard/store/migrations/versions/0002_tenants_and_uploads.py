@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from hansard.store.migrations import where
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -37,7 +39,7 @@ def upgrade() -> None:
             "ix_deliveries_due",
             ["not_before"],
             unique=False,
-            sqlite_where=sa.text("state = 'waiting'"),
+            **where(sa.text("state = 'waiting'")),
         )
         batch_op.create_index("ix_deliveries_tenant", ["tenant", "id"], unique=False)
         batch_op.create_index("ix_deliveries_job", ["job"], unique=False)
@@ -174,16 +176,16 @@ def upgrade() -> None:
                 *("planned_samples", "heard_samples", "finished"),
             ],
             unique=False,
-            sqlite_where=sa.text("finished IS NULL"),
+            **where(sa.text("finished IS NULL")),
         )
         batch_op.create_index(
-            "ix_jobs_deadline", ["deadline"], unique=False, sqlite_where=sa.text("finished IS NULL")
+            "ix_jobs_deadline", ["deadline"], unique=False, **where(sa.text("finished IS NULL"))
         )
         batch_op.create_index(
             "ix_jobs_finished",
             ["finished"],
             unique=False,
-            sqlite_where=sa.text("finished IS NOT NULL"),
+            **where(sa.text("finished IS NOT NULL")),
         )
         batch_op.create_index("ix_jobs_recording", ["recording"], unique=False)
         batch_op.create_index("ix_jobs_tenant", ["tenant", "id"], unique=False)
@@ -195,7 +197,7 @@ def upgrade() -> None:
             "ix_windows_heard",
             ["job", "heard"],
             unique=False,
-            sqlite_where=sa.text("heard IS NOT NULL"),
+            **where(sa.text("heard IS NOT NULL")),
         )
 
     op.execute(
@@ -218,21 +220,21 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Go back."""
     with op.batch_alter_table("windows", schema=None) as batch_op:
-        batch_op.drop_index("ix_windows_heard", sqlite_where=sa.text("heard IS NOT NULL"))
+        batch_op.drop_index("ix_windows_heard", **where(sa.text("heard IS NOT NULL")))
         batch_op.drop_column("heard")
 
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.drop_index("ix_jobs_tenant_state")
         batch_op.drop_index("ix_jobs_tenant")
         batch_op.drop_index("ix_jobs_recording")
-        batch_op.drop_index("ix_jobs_finished", sqlite_where=sa.text("finished IS NOT NULL"))
-        batch_op.drop_index("ix_jobs_deadline", sqlite_where=sa.text("finished IS NULL"))
-        batch_op.drop_index("ix_jobs_open", sqlite_where=sa.text("finished IS NULL"))
+        batch_op.drop_index("ix_jobs_finished", **where(sa.text("finished IS NOT NULL")))
+        batch_op.drop_index("ix_jobs_deadline", **where(sa.text("finished IS NULL")))
+        batch_op.drop_index("ix_jobs_open", **where(sa.text("finished IS NULL")))
         batch_op.create_index(
             "ix_jobs_open",
             ["priority", "created"],
             unique=False,
-            sqlite_where=sa.text("finished IS NULL"),
+            **where(sa.text("finished IS NULL")),
         )
         batch_op.drop_column("heard_samples")
         batch_op.drop_column("planned_samples")
@@ -265,6 +267,6 @@ def downgrade() -> None:
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
         batch_op.drop_index("ix_deliveries_job")
         batch_op.drop_index("ix_deliveries_tenant")
-        batch_op.drop_index("ix_deliveries_due", sqlite_where=sa.text("state = 'waiting'"))
+        batch_op.drop_index("ix_deliveries_due", **where(sa.text("state = 'waiting'")))
 
     op.drop_table("deliveries")

@@ -1,0 +1,68 @@
+"""Which tables a database has, and how it comes to have those that this Hansard needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from hansard.errors import StoreBroken
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+SCHEMA = "0003"
+"""The newest migration; a test holds it against the scripts."""
+
+
+def revision(connection: sa.Connection) -> str | None:
+    """The migration that a database is at; ``None`` where it is empty. In a transaction."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return None if found is None else str(found)
+
+
+def see_that_it_is_not_newer(found: str | None, place: str) -> None:
+    """Refuse a store that this Hansard does not know.
+
+    Raises:
+        StoreBroken: it was made by a newer Hansard.
+    """
+    if found is not None and found > SCHEMA:
+        raise StoreBroken(
+            f"The store {place} was made by a newer Hansard (schema {found}, "
+            f"this one knows {SCHEMA}).",
+            hint="Update Hansard, or choose another with --data or HANSARD_DATABASE.",
+        )
+
+
+def upgrade(connection: sa.Connection, revision: str = "head") -> None:
+    """Bring the database behind ``connection`` to a revision; all of it or none."""
+    with _alembic(connection) as (command, config):
+        command.upgrade(config, revision)
+
+
+def downgrade(connection: sa.Connection, revision: str) -> None:
+    """Go back to an earlier revision; all of it or none."""
+    with _alembic(connection) as (command, config):
+        command.downgrade(config, revision)
+
+
+@contextmanager
+def _alembic(connection: sa.Connection) -> Iterator[tuple[ModuleType, Config]]:
+    # Alembic takes most of a second to import: not on the way of every command.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "hansard.store:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with connection.begin():
+        yield command, config
