@@ -62,11 +62,13 @@ class Mouth:
         self._thread.start()
 
     def say(self, word: str) -> None:
+        """Tell the others this, soon. Returns at once."""
         with self._wanted:
             self._words.add(word)
             self._wanted.notify()
 
     def close(self) -> None:
+        """Say what is still to be said, and end."""
         with self._wanted:
             self._closing = True
             self._wanted.notify()
@@ -104,6 +106,7 @@ class Ears:
         self._thread.start()
 
     def close(self) -> None:
+        """Listen no more."""
         self._closing.set()
         self._thread.join(10)
 
@@ -151,6 +154,11 @@ class Ears:
 
 
 def connect(url: sa.URL) -> psycopg.Connection[Any]:
+    """A connection of its own, each statement a transaction of its own.
+
+    Raises:
+        psycopg.OperationalError: the server cannot be reached.
+    """
     said: dict[str, Any] = {
         **ALIVE,
         "application_name": "hansard",
