@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import difflib
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -41,6 +42,12 @@ def _seen_as_secret(given: str | None) -> str | None:
             size = 0
         if not 24 <= size <= 64:
             raise ValueError("a secret is whsec_ and 24 to 64 bytes in base64")
+    return given
+
+
+def _seen_as_network(given: str) -> str:
+    """An address, or a network; a name would be looked up by nobody, and so trusted by nobody."""
+    ipaddress.ip_network(given)
     return given
 
 
@@ -124,6 +131,10 @@ class ServeSettings(Section):
     cors: tuple[str, ...] = Field((), description="Origins whose pages may call the API.")
     hosts: tuple[str, ...] = Field(
         (), description="Names this service is known by; others are refused. Empty: any."
+    )
+    proxies: tuple[Annotated[str, AfterValidator(_seen_as_network)], ...] = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses and networks of proxies: their X-Forwarded-For and -Proto count.",
     )
     uploads: int = Field(20, ge=1, description="Uploads that are taken in at the same time.")
     upload_seconds: float = Field(3600.0, gt=0, description="Longest time of one upload.")

@@ -46,6 +46,7 @@ def server(house: House) -> uvicorn.Server:
             ws="websockets-sansio" if importlib.util.find_spec("websockets") else "none",
             ws_max_size=2 * 1024 * 1024,  # api.live takes half of that, and says so
             lifespan="on",
+            forwarded_allow_ips=list(house.settings.serve.proxies),
             access_log=False,  # api.envelope writes its own, as JSON
             log_config=None,
             server_header=False,
