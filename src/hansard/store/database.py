@@ -59,7 +59,7 @@ class Database(ABC):
 
     @abstractmethod
     def write(
-        self, *, lasting: bool = True, silent: bool = False
+        self, *, lasting: bool = True, silent: bool = False, unseen: bool = False
     ) -> AbstractContextManager[sa.Connection]:
         """A transaction that writes: whole or not at all. Rings the bell if it changed a row.
 
@@ -74,6 +74,8 @@ class Database(ABC):
                 plan) does not wait for the disk. It survives the end of any process all the same,
                 and is on the disk with the next transaction that lasts.
             silent: it only takes work, and gives nobody any; who is asleep may sleep on.
+            unseen: it changes nothing that anybody is shown, so that what others keep ready stays
+                good: as far as the database can tell such a commit apart from others.
 
         Raises:
             StoreBusy, StoreGone: nothing was written; asking again later may help. After a

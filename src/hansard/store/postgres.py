@@ -166,7 +166,9 @@ class Postgres(Database):
             yield connection
 
     @contextmanager
-    def write(self, *, lasting: bool = True, silent: bool = False) -> Iterator[sa.Connection]:
+    def write(
+        self, *, lasting: bool = True, silent: bool = False, unseen: bool = False
+    ) -> Iterator[sa.Connection]:
         """Others may write at the same time; see :meth:`Database.write`."""
         assert getattr(self._local, "connection", None) is None, (
             "a transaction that writes cannot begin inside another"
@@ -175,7 +177,7 @@ class Postgres(Database):
             connection.info["changes"] = 0
             yield connection
             changed = connection.info["changes"]
-        if changed:
+        if changed and not unseen:
             self._tell(silent=silent)
 
     @contextmanager

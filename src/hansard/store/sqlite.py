@@ -96,7 +96,9 @@ class Sqlite(Database):
             yield connection
 
     @contextmanager
-    def write(self, *, lasting: bool = True, silent: bool = False) -> Iterator[sa.Connection]:
+    def write(
+        self, *, lasting: bool = True, silent: bool = False, unseen: bool = False
+    ) -> Iterator[sa.Connection]:
         """One writer at a time, over all processes; see :meth:`Database.write`."""
         # IMMEDIATE: take the write lock now. A deferred transaction that reads first and writes
         # later can fail in its middle when another process wrote in between.
@@ -104,7 +106,7 @@ class Sqlite(Database):
             before = self._changes()
             yield connection
             changed = self._changes() != before
-        if changed and not silent:
+        if changed and not (silent or unseen):
             self.ring()
 
     @contextmanager
