@@ -22,9 +22,8 @@ from hansard.jobs.queue import Queue
 from hansard.jobs.worker import Crew, Listener, StepHandler
 from hansard.live import session
 from hansard.model import Client, Job, Pool, Segment, Step, Transcript
-from hansard.store import transcripts
-from hansard.store.files import Files, room
-from hansard.store.opening import opened
+from hansard.store import opening, transcripts
+from hansard.store.files import room
 
 if TYPE_CHECKING:
     from hansard.jobs.deliveries import Deliveries
@@ -64,7 +63,7 @@ class House:
             settings.data.mkdir(parents=True, exist_ok=True)
             self.presence = Presence(settings.data / "workers", service)
         try:
-            self.database = opened(settings.data, settings.database)
+            self.database = opening.opened(settings.data, settings.database)
         except HansardError:
             self.presence.close()
             raise
@@ -75,7 +74,7 @@ class House:
             attempts=settings.attempts,
             settings=settings.queue,
         )
-        self.files = Files(settings.data, self.presence.worker)
+        self.files = opening.files(settings, self.presence.worker)
         self._cage = Cage(settings.cage) if service is not None and cage is None else None
         if self._cage is not None:
             self._cage.warm()
@@ -101,9 +100,10 @@ class House:
     def models(self) -> Models:
         """Lends engines; made when first asked for."""
         if self._models is None:
-            from hansard.speech.lease import Models
+            from hansard.speech.lease import Models, open_engine
 
-            self._models = Models(self.settings)
+            load = partial(open_engine, database=self.database)
+            self._models = Models(self.settings, load=load)
         return self._models
 
     # ── work ─────────────────────────────────────────────────────────────────────────────────

@@ -282,7 +282,8 @@ class Ledger:
         told yes as there is room for.
         """
         if key is not None:
-            usage.see_that_quota_is_left(connection, key, seconds or 0.0, self._clock())
+            now = self._clock()
+            usage.see_that_quota_is_left(connection, key, seconds or 0.0, now, deciding=True)
         waiting = claim.waiting(connection)
         if waiting < self.settings.capacity:
             return

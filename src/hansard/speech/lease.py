@@ -8,12 +8,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from hansard import telemetry
 from hansard.config import Settings
 from hansard.errors import EngineDied, EngineError, HansardError, InvalidState, UnknownModel
 from hansard.speech import memory, models
 from hansard.speech.engine import Engine
+
+if TYPE_CHECKING:
+    from hansard.store.database import Database
 
 log = logging.getLogger("hansard.speech.lease")
 
@@ -23,8 +27,12 @@ Key = tuple[str, str]
 Load = Callable[[str, str, Settings], Engine]
 
 
-def open_engine(engine: str, model: str, settings: Settings) -> Engine:
+def open_engine(
+    engine: str, model: str, settings: Settings, database: Database | None = None
+) -> Engine:
     """Load a model. ``model`` is a name, or for ``whisper`` the path of a directory as well.
+
+    What a remote engine may be asked is counted in ``database``, where there is one.
 
     Raises:
         UnknownModel: no engine has this name.
@@ -42,7 +50,7 @@ def open_engine(engine: str, model: str, settings: Settings) -> Engine:
     if engine == "openai":
         from hansard.speech.remote import RemoteEngine
 
-        return RemoteEngine(model, settings.openai)
+        return RemoteEngine(model, settings.openai, database=database)
     raise UnknownModel(f"There is no engine {engine}.", hint="There are whisper, sphinx, openai.")
 
 

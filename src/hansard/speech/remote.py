@@ -33,11 +33,13 @@ from hansard.errors import (
 from hansard.model import MAX_WINDOW_SECONDS, SAMPLE_RATE, WindowResult
 from hansard.speech import guards, wire
 from hansard.speech.engine import Capabilities, Samples, SpeechOptions
-from hansard.speech.rate import TokenBucket
+from hansard.speech.rate import pace
 
 if TYPE_CHECKING:
     import openai
     from tenacity import RetryCallState
+
+    from hansard.store.database import Database
 
 log = logging.getLogger("hansard.speech.remote")
 
@@ -70,6 +72,7 @@ class RemoteEngine:
     Args:
         model: the name the endpoint knows the model by.
         settings: address, key, rates and prices.
+        database: where given, rates hold for all who share it; else for this engine alone.
         clock: seconds that never go back.
         sleep: waits so many seconds; the default wakes up when the engine is closed.
 
@@ -84,6 +87,7 @@ class RemoteEngine:
         model: str,
         settings: OpenAISettings,
         *,
+        database: Database | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
@@ -93,7 +97,7 @@ class RemoteEngine:
         self.address = _address(settings.base_url)
         """The endpoint as it may be shown: without user name and password."""
         self._sleep = self._doze if sleep is None else sleep
-        self._bucket = TokenBucket(settings.calls_per_minute, settings.burst, clock)
+        self._pace = pace(settings, f"{self.address} {self._key}", database, clock)
         self._turn = threading.BoundedSemaphore(settings.in_flight)
         self._closing = threading.Event()
         self._lock = threading.Lock()
@@ -247,7 +251,7 @@ class RemoteEngine:
     def _ask(
         self, window: Samples, options: SpeechOptions, detail: Detail, upload: wire.Upload
     ) -> bytes:
-        self._sleep_if_needed(self._bucket.reserve())
+        self._pace.admit(self._sleep_if_needed)
         asked: dict[str, Any] = {
             "file": wire.encode(window, upload),
             "model": self._model,
@@ -334,7 +338,7 @@ class RemoteEngine:
             )
         if status in {408, 409, 429, 503, 529}:
             if retry_after:
-                self._bucket.pause(min(retry_after, PATIENCE))
+                self._pace.pause(min(retry_after, PATIENCE))
             return EngineBusy(
                 f"{self.address} is busy (HTTP {status}){said}.",
                 hint="Lower openai.calls_per_minute or openai.in_flight if this happens often.",

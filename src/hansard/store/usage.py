@@ -121,14 +121,17 @@ def spent_today(connection: sa.Connection, key: str, moment: float) -> float:
 
 
 def see_that_quota_is_left(
-    connection: sa.Connection, key: str, seconds: float, moment: float
+    connection: sa.Connection, key: str, seconds: float, moment: float, *, deciding: bool = False
 ) -> None:
     """Refuse audio that a key's day has no room for. What waits counts as much as what is done.
+
+    ``deciding``: this transaction adds the audio. Then those of one key go one after the other.
 
     Raises:
         QuotaUsedUp: come again tomorrow (UTC).
     """
-    quota = connection.scalar(sa.select(keys.c.quota).where(keys.c.id == key))
+    asked = sa.select(keys.c.quota).where(keys.c.id == key)
+    quota = connection.scalar(asked.with_for_update(key_share=True) if deciding else asked)
     if quota is None:
         return
     spent = spent_today(connection, key, moment)
