@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ _ROUND = 2.0
 """Seconds between looks for workers that died."""
 
 _NICENESS = 10
+
+_HANDS = 2
+"""Threads that take steps, of each pool: one any, one only what is over soon."""
 
 StepHandler = Callable[[Unit], None]
 
@@ -129,6 +133,7 @@ class Crew:
         tidy: Callable[[], None] = lambda: None,
         hung: Callable[[Unit], None] = _say_that_it_hangs,
         pools: Collection[Pool] | None = None,
+        hands: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Get ready; :meth:`start` begins.
@@ -141,6 +146,7 @@ class Crew:
             hung: told of a unit that nothing comes of any more. A native call cannot be
                 interrupted: only ending the process helps.
             pools: kinds of work that are done here; those of ``queue`` where it is not said.
+            hands: threads that take steps, of each pool; the last is for what is over soon.
             clock: monotonic seconds.
         """
         self._queue = queue
@@ -150,10 +156,12 @@ class Crew:
         self._hung = hung
         mine = {POOLS[kind] for kind in kinds}
         self._pools = sorted(mine.intersection(queue.pools if pools is None else pools))
+        self._hands = hands or _HANDS
         self._clock = clock
         self._stop = threading.Event()
         self._guard = threading.Lock()
         self._in_hand: dict[str, _InHand] = {}
+        self._taken: Counter[Pool] = Counter()
         self._open_lanes: set[tuple[str, str]] = set()
         self._threads: list[threading.Thread] = []
         self.trouble: HansardError | None = None
@@ -163,9 +171,27 @@ class Crew:
         """Begin to pull, also what other processes submit."""
         self._queue.database.watch()
         for pool in self._pools:
-            self._spawn(f"{pool}-steps", partial(self._take_steps, pool, quick=False))
-            self._spawn(f"{pool}-quick", partial(self._take_steps, pool, quick=True))
+            for number in range(1, self._hands + 1):
+                quick = number == self._hands > 1
+                name = f"{pool}-quick" if quick else f"{pool}-steps-{number}"
+                self._spawn(name, partial(self._take_steps, pool, quick=quick))
         self._spawn("watch", self._watch)
+
+    @property
+    def pools(self) -> list[Pool]:
+        """Kinds of work that are done here."""
+        return list(self._pools)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no more work is taken."""
+        return self._stop.is_set()
+
+    def hands_of(self, pool: Pool) -> tuple[int, int]:
+        """Units of a pool that are in hand now, and how many were taken up since the start."""
+        with self._guard:
+            now = sum(one.unit.job.pool == pool for one in self._in_hand.values())
+            return now, self._taken[pool]
 
     def stop(self, patience: float = 5.0) -> bool:
         """Take no more work, wait for what is in hand, give the rest back.
@@ -200,6 +226,7 @@ class Crew:
             limit = unit_limit(self._queue.settings, unit)
             with self._guard:
                 self._in_hand[unit.token] = _InHand(unit, self._clock(), limit)
+                self._taken[unit.job.pool] += 1
             try:
                 return work_once(self._queue, unit, handler)
             finally:

@@ -106,6 +106,11 @@ class Database(ABC):
     def watch(self) -> None:
         """From now on, ring when another process has committed something, too."""
 
+    @property
+    @abstractmethod
+    def hears(self) -> bool:
+        """Whether the bell rings here, just now, when another process has committed something."""
+
     @abstractmethod
     def pulse(self) -> Pulse:
         """What tells of commits, of this process and others. For one thread."""

@@ -214,6 +214,11 @@ class Postgres(Database):
         """Listen to what the others say."""
         self._listen()
 
+    @property
+    def hears(self) -> bool:
+        """Whether the server can be listened to just now."""
+        return self._ears is not None and not self._ears.deaf
+
     def _listen(self) -> Ears:
         from hansard.store import notices
 

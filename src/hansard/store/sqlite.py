@@ -146,6 +146,11 @@ class Sqlite(Database):
                 )
                 self._watcher.start()
 
+    @property
+    def hears(self) -> bool:
+        """Whether the file is looked at for what others write."""
+        return self._watcher is not None
+
     def _look(self) -> None:
         # The version is asked of the one connection there is: SQLite changes it when any other
         # connection has written, and not for its own commits, which have rung already. A second
