@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from hansard import telemetry
 from hansard.audio.cage import Cage, Uncaged
 from hansard.config import Settings
-from hansard.errors import CostTooHigh, DiskFull, HansardError, MediaGone, NotSupported, SilentAudio
+from hansard.errors import CostTooHigh, DiskFull, HansardError, NotSupported, SilentAudio
 from hansard.jobs import retention
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Part, Unit
@@ -53,7 +53,7 @@ from hansard.speech.coverage import CoverageMeter, combined, second_look, settle
 from hansard.speech.engine import Engine, Samples, SpeechOptions
 from hansard.speech.guards import judge
 from hansard.store import recordings, transcripts, windows
-from hansard.store.files import Draft, Files
+from hansard.store.files import Draft, Files, PcmWriter
 
 if TYPE_CHECKING:
     from hansard.audio.levels import Enhancement
@@ -62,6 +62,9 @@ if TYPE_CHECKING:
 
 _CHECKPOINT = 0.25
 """Seconds between commits of planned windows: an fsync each must not slow a short recording."""
+
+_REST = 4.0
+"""Times as long as a checkpoint took: a far store may cost a fifth of the time at most."""
 
 _LOCAL = Client()
 _OPENLY = Uncaged()
@@ -179,7 +182,7 @@ def accept(
         with suppress(HansardError):  # a store in trouble: it is found and removed later
             retention.drop_unnamed(parts.queue.database, parts.files, draft.sha256)
         raise
-    if not parts.files.recording(draft.sha256).exists():
+    if not parts.files.has_recording(draft.sha256):
         draft.keep()  # the same bytes were there and were removed meanwhile; from now on they stay
     return Submitted(job, left, fit, (*choice.notes, *fit.warnings))
 
@@ -251,9 +254,14 @@ def options_for(request: Request, choice: Choice, settings: Settings) -> Options
 
 
 def _see_that_it_fits(parts: Parts, fit: Preflight, request: Request) -> None:
-    """Prepared audio takes 115 MB an hour and channel; refuse now rather than fill the disk."""
+    """Prepared audio takes 115 MB an hour and channel; refuse now rather than fill the disk.
+
+    Where that is elsewhere, the recording itself is fetched to be prepared.
+    """
     channels = fit.media.tracks[request.track].channels if request.channels == "separate" else 1
     needed = int((fit.seconds or 0) * SAMPLE_RATE * 2 * channels)
+    if not parts.files.prepared_here:
+        needed = fit.media.size
     room = parts.files.free_bytes() - parts.settings.limits.disk_reserve
     if needed > room:
         raise DiskFull(
@@ -287,9 +295,6 @@ def prepare(parts: Parts, unit: Unit) -> None:
     if job.prepared is not None and parts.files.has_pcm(job.id, job.prepared.channels):
         parts.queue.end_prepare(unit, job.prepared)
         return
-    recording = parts.files.recording(job.recording)
-    if not recording.exists():
-        raise MediaGone("The media of this recording were removed.", hint="Send it again.")
     enhance = _enhancement(job)
     meter = Meter()
     speech = 0
@@ -297,7 +302,10 @@ def prepare(parts: Parts, unit: Unit) -> None:
     ears = [Ear(channel, job.options) for channel in range(rows)]
     planned: list[Window] = []
     due = 0.0
-    with parts.files.write_pcm(job.id, rows) as pcm:
+    with (
+        parts.files.open_recording(job.recording) as recording,
+        parts.files.write_pcm(job.id, rows) as pcm,
+    ):
         for block in parts.media.blocks(
             recording,
             track=job.options.track,
@@ -311,12 +319,13 @@ def prepare(parts: Parts, unit: Unit) -> None:
             for ear, samples in zip(ears, block, strict=True):
                 planned += ear.hear(samples)
             if time.monotonic() >= due and (planned or due):
-                speech += _checkpoint(parts.queue, unit, planned, pcm.samples)
-                planned = []
-                due = time.monotonic() + _CHECKPOINT
+                begun = time.monotonic()
+                speech += _checkpoint(parts.queue, unit, planned, pcm)
+                planned, now = [], time.monotonic()
+                due = now + max(_CHECKPOINT, _REST * (now - begun))
         for ear in ears:
             planned += ear.end()
-        speech += _checkpoint(parts.queue, unit, planned, pcm.samples)
+        speech += _checkpoint(parts.queue, unit, planned, pcm)
         samples = pcm.samples
     if not speech:
         raise SilentAudio(
@@ -329,9 +338,10 @@ def prepare(parts: Parts, unit: Unit) -> None:
     )
 
 
-def _checkpoint(queue: Queue, unit: Unit, planned: list[Window], position: int) -> int:
-    """Commit planned windows; their new speech in samples."""
-    queue.add_windows(unit, planned, position=position)
+def _checkpoint(queue: Queue, unit: Unit, planned: list[Window], pcm: PcmWriter) -> int:
+    """Commit planned windows, once anybody can read them; their new speech in samples."""
+    pcm.flush()
+    queue.add_windows(unit, planned, position=pcm.samples)
     return sum(window.samples - window.overlap for window in planned)
 
 

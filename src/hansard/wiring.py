@@ -15,7 +15,7 @@ import msgspec
 from hansard import transcription
 from hansard.audio.cage import Cage, Uncaged
 from hansard.config import Settings, load
-from hansard.errors import Cancelled, HansardError, UsageError, from_failure
+from hansard.errors import Cancelled, FilesGone, HansardError, UsageError, from_failure
 from hansard.jobs import progress, retention
 from hansard.jobs.presence import Notice, Presence, serving
 from hansard.jobs.queue import Queue
@@ -87,6 +87,7 @@ class House:
         self._retention = retention.Retention(settings, self.database, self.files)
         self._trusted: Notice | None = None
         self._look_again = 0.0
+        self._next_listing = 0.0
         self._say: Callable[[str], None] = _log.warning
         self.tidy()
 
@@ -250,9 +251,17 @@ class House:
 
     def tidy(self) -> None:
         """Free what dead workers held, and remove what they left and nobody needs."""
-        retention.drop_prepared(self.database, self.files)
-        if retention.bury(self.queue, self.files, self.presence):
-            retention.drop_orphans(self.database, self.files)
+        lost = retention.bury(self.queue, self.files, self.presence)
+        now = time.monotonic()
+        if now < self._next_listing:
+            return
+        self._next_listing = now + self.files.listing_pause
+        try:
+            retention.drop_prepared(self.database, self.files)
+            if lost:
+                retention.drop_orphans(self.database, self.files)
+        except FilesGone as error:
+            _log.warning("%s What nobody needs stays for now.", error.message)
 
     def _keep_house(self) -> None:
         self.tidy()

@@ -138,7 +138,7 @@ def test_the_recording_comes_back_byte_for_byte(served: Served, clip: Path) -> N
     part = served.http.get(where, headers={"range": "bytes=1000-1999"})
     assert (part.status_code, part.content) == (206, content[1000:2000])
     assert served.http.head(where).headers["content-length"] == str(len(content))
-    served.house.files.recording(job["recording"]).unlink()
+    served.house.files.forget_recording(job["recording"])
     error(served.http.get(where), 410, "media_gone")
     assert served.http.get(job["links"]["self"]).json()["transcript"], "the words are still here"
 

@@ -23,14 +23,14 @@ from tests.waiting import until
 from hansard.api import multipart
 from hansard.api.multipart import Form
 from hansard.errors import BadRequest, EmptyFile, TooLarge
-from hansard.store.files import Files
+from hansard.store.disk import Disk
 
 PLACE = "/api/v1/transcriptions"
 BOUNDARY = b"xyzzy"
 
 
 def desk(root: Path, most: int = 2**20) -> Any:
-    files = Files(root, "worker")
+    files = Disk(root, "worker")
     limits = SimpleNamespace(bytes=most)
     return SimpleNamespace(
         house=SimpleNamespace(files=files), settings=SimpleNamespace(limits=limits)

@@ -120,7 +120,9 @@ def test_an_upload_becomes_a_recording_and_is_gone(served: Served, clip: Path) -
     upload = where.rsplit("/", 1)[1]
     with store.draft(house.database, house.files, upload, Client()) as draft:
         assert draft.sha256 == hashlib.sha256(clip.read_bytes()).hexdigest()
-        kept = draft.keep()
+        draft.keep()
+        kept = house.files.local_recording(draft.sha256)
+        assert kept is not None
         assert kept.samefile(draft.path)
     assert kept.read_bytes() == clip.read_bytes()
     assert look(served, where).status_code == 404

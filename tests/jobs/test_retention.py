@@ -21,7 +21,7 @@ from hansard.jobs.queue import Queue
 from hansard.jobs.retention import DAY, Retention
 from hansard.model import Client, Levels, Media, Options, Recording
 from hansard.store import tables, uploads
-from hansard.store.files import Files
+from hansard.store.disk import Disk
 from hansard.store.sqlite import Sqlite
 
 LEVELS = Levels(1.0, -20.0, -3.0, -60.0, 40.0, 0.0, 0.0)
@@ -36,7 +36,7 @@ class Cellar:
         self.root = root
         self.database = Sqlite(root / "hansard.db")
         self.presence = Presence(root / "workers")
-        self.files = Files(root, self.presence.worker)
+        self.files = Disk(root, self.presence.worker)
         self.queue = Queue(self.database, self.presence.worker)
 
     def recording(self, name: str, size: int = 1000) -> str:
@@ -165,10 +165,10 @@ def test_a_full_disk_takes_the_oldest_until_there_is_room(
     ages = [cellar.job(name, days=age) for name, age in zip(names, (50, 40, 30, 20), strict=True)]
     running = cellar.job(cellar.recording("open"), days=None)
 
-    def free(files: Files) -> int:
+    def free(files: Disk) -> int:
         return 1_000_000 - 1000 * sum(1 for _ in files.recordings())
 
-    monkeypatch.setattr(Files, "free_bytes", free)
+    monkeypatch.setattr(Disk, "free_bytes", free)
     # Five recordings leave 995 000; two must go.
     cellar.keep_up(retention={"pressure": rule}, limits={"disk_reserve": 997_000})
     assert set(names) & cellar.media() == set(names[2:])
@@ -240,7 +240,7 @@ def test_recordings_without_a_row_among_ten_thousand(
     cellar.job(named)
     lost, fresh = cellar.recording("lost"), cellar.recording("fresh")
     for sha256 in (named, lost):
-        os.utime(cellar.files.recording(sha256), (NOW - 3600, NOW - 3600))
+        os.utime(cellar.files.local_recording(sha256), (NOW - 3600, NOW - 3600))
     with cellar.database.write() as connection:
         connection.execute(
             tables.recordings.insert(),
@@ -281,7 +281,7 @@ def test_a_death_counts_where_a_service_outlived_it(
     fallen = Presence(tmp_path / "workers", service)
     mine = Presence(tmp_path / "workers", other)
     database = Sqlite(tmp_path / "hansard.db")
-    files = Files(tmp_path, mine.worker)
+    files = Disk(tmp_path, mine.worker)
     theirs, queue = Queue(database, fallen.worker), Queue(database, mine.worker)
     media = Media("wav", 1.0, 1000, ())
     theirs.submit(Recording("0" * 64, "a.wav", media, NOW), Options("sphinx", "m"), LEVELS)

@@ -21,7 +21,7 @@ from hansard.errors import (
 from hansard.model import Client
 from hansard.store import uploads
 from hansard.store.database import Database
-from hansard.store.files import Files
+from hansard.store.disk import Disk
 from hansard.store.sqlite import Sqlite
 from hansard.store.uploads import Upload
 
@@ -37,17 +37,17 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path, "worker")
+def files(tmp_path: Path) -> Disk:
+    return Disk(tmp_path, "worker")
 
 
-def begun(database: Database, files: Files, length: int | None = len(WHOLE)) -> Upload:
+def begun(database: Database, files: Disk, length: int | None = len(WHOLE)) -> Upload:
     return uploads.create(
         database, files.root, ME, name="a/b.wav", length=length, metadata="", lasts=100
     )
 
 
-def filled(database: Database, files: Files) -> Upload:
+def filled(database: Database, files: Disk) -> Upload:
     upload = begun(database, files)
     with uploads.hold(database, files.root, upload.id, ME) as tail:
         tail.write(WHOLE)
@@ -56,11 +56,11 @@ def filled(database: Database, files: Files) -> Upload:
     return uploads.find(database, files.root, upload.id, ME)
 
 
-def at(database: Database, files: Files, upload: Upload) -> int:
+def at(database: Database, files: Disk, upload: Upload) -> int:
     return uploads.find(database, files.root, upload.id, ME).position
 
 
-def test_only_what_was_committed_counts(database: Database, files: Files) -> None:
+def test_only_what_was_committed_counts(database: Database, files: Disk) -> None:
     upload = begun(database, files)
     with uploads.hold(database, files.root, upload.id, ME) as tail:
         tail.write(WHOLE[:1000])
@@ -78,7 +78,7 @@ def test_only_what_was_committed_counts(database: Database, files: Files) -> Non
         assert draft.sha256 == hashlib.sha256(WHOLE).hexdigest()
 
 
-def test_one_holds_it_at_a_time(database: Database, files: Files) -> None:
+def test_one_holds_it_at_a_time(database: Database, files: Disk) -> None:
     upload = filled(database, files)
     with (
         uploads.hold(database, files.root, upload.id, ME),
@@ -90,7 +90,7 @@ def test_one_holds_it_at_a_time(database: Database, files: Files) -> None:
         pass
 
 
-def test_a_disk_that_lost_bytes_sets_the_upload_back(database: Database, files: Files) -> None:
+def test_a_disk_that_lost_bytes_sets_the_upload_back(database: Database, files: Disk) -> None:
     upload = filled(database, files)
     with (files.root / "uploads" / upload.id / "b.wav").open("r+b") as file:
         file.truncate(700)
@@ -99,14 +99,15 @@ def test_a_disk_that_lost_bytes_sets_the_upload_back(database: Database, files: 
         assert tail.upload.position == 700
 
 
-def test_a_recording_is_made_without_a_copy(database: Database, files: Files) -> None:
+def test_a_recording_is_made_without_a_copy(database: Database, files: Disk) -> None:
     upload = filled(database, files)
     with uploads.draft(database, files, upload.id, ME) as draft:
         assert draft.path.name == "b.wav"
         assert draft.size == len(WHOLE)
-        kept = draft.keep()
-        assert kept.samefile(draft.path)
-        assert draft.keep() == kept
+        kept = files.local_recording(draft.sha256)
+        for _ in range(2):
+            draft.keep()
+            assert kept.samefile(draft.path)
         assert kept.stat().st_mtime > time.time() - 60, "an old one would be taken for lost"
     assert kept.read_bytes() == WHOLE
     assert not (files.root / "uploads" / upload.id).exists()
@@ -114,7 +115,7 @@ def test_a_recording_is_made_without_a_copy(database: Database, files: Files) ->
         uploads.find(database, files.root, upload.id, ME)
 
 
-def test_a_refusal_does_not_cost_the_bytes(database: Database, files: Files) -> None:
+def test_a_refusal_does_not_cost_the_bytes(database: Database, files: Disk) -> None:
     upload = filled(database, files)
     message = "as many as may"
     with (
@@ -125,11 +126,11 @@ def test_a_refusal_does_not_cost_the_bytes(database: Database, files: Files) -> 
         files.forget_recording(draft.sha256)  # as transcription.accept does
         raise QueueFull(message)
     with uploads.draft(database, files, upload.id, ME) as draft:
-        kept = draft.keep()
-    assert kept.read_bytes() == WHOLE
+        draft.keep()
+    assert files.local_recording(draft.sha256).read_bytes() == WHOLE
 
 
-def test_an_incomplete_or_empty_one_is_no_recording(database: Database, files: Files) -> None:
+def test_an_incomplete_or_empty_one_is_no_recording(database: Database, files: Disk) -> None:
     for length, error in ((10, UploadConflict), (None, UploadConflict), (0, EmptyFile)):
         upload = begun(database, files, length)
         with pytest.raises(error), uploads.draft(database, files, upload.id, ME):
@@ -137,7 +138,7 @@ def test_an_incomplete_or_empty_one_is_no_recording(database: Database, files: F
         assert at(database, files, upload) == 0
 
 
-def test_it_belongs_to_its_tenant(database: Database, files: Files) -> None:
+def test_it_belongs_to_its_tenant(database: Database, files: Disk) -> None:
     upload = filled(database, files)
     for attempt in (
         lambda: uploads.find(database, files.root, upload.id, OTHER),
@@ -150,7 +151,7 @@ def test_it_belongs_to_its_tenant(database: Database, files: Files) -> None:
     assert at(database, files, upload) == len(WHOLE)
 
 
-def test_the_length_is_said_once(database: Database, files: Files) -> None:
+def test_the_length_is_said_once(database: Database, files: Disk) -> None:
     upload = begun(database, files, None)
     with uploads.hold(database, files.root, upload.id, ME) as tail:
         tail.write(b"abc")
@@ -165,7 +166,7 @@ def test_the_length_is_said_once(database: Database, files: Files) -> None:
         assert tail.upload.complete
 
 
-def test_what_has_expired_is_removed_unless_it_grows(database: Database, files: Files) -> None:
+def test_what_has_expired_is_removed_unless_it_grows(database: Database, files: Disk) -> None:
     now = time.time()
     old, growing, gone = (begun(database, files) for _ in range(3))
     (files.root / "uploads" / gone.id / "b.wav").unlink()
@@ -177,7 +178,7 @@ def test_what_has_expired_is_removed_unless_it_grows(database: Database, files: 
 
 
 def test_a_directory_without_a_row_is_removed_when_it_is_old(
-    database: Database, files: Files
+    database: Database, files: Disk
 ) -> None:
     stray = files.root / "uploads" / "0" / "b.wav"
     stray.parent.mkdir(parents=True)
@@ -188,7 +189,7 @@ def test_a_directory_without_a_row_is_removed_when_it_is_old(
     assert not stray.parent.exists()
 
 
-def test_removed_while_bytes_come_they_come_for_nothing(database: Database, files: Files) -> None:
+def test_removed_while_bytes_come_they_come_for_nothing(database: Database, files: Disk) -> None:
     upload = begun(database, files)
     with uploads.hold(database, files.root, upload.id, ME) as tail:
         uploads.remove(database, files.root, upload.id, ME)
@@ -199,7 +200,7 @@ def test_removed_while_bytes_come_they_come_for_nothing(database: Database, file
 
 
 def test_nobody_has_more_than_so_many(
-    database: Database, files: Files, monkeypatch: pytest.MonkeyPatch
+    database: Database, files: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "MOST_OPEN", 2)
     begun(database, files)
@@ -210,7 +211,7 @@ def test_nobody_has_more_than_so_many(
 
 
 def test_a_full_disk_is_told_and_keeps_what_was_there(
-    database: Database, files: Files, monkeypatch: pytest.MonkeyPatch
+    database: Database, files: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload = begun(database, files)
     with uploads.hold(database, files.root, upload.id, ME) as tail:

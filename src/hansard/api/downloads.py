@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from hansard import formats
 from hansard.api.answers import errors, unchanged
 from hansard.api.cache import version
 from hansard.api.desk import Desk, client, desk
-from hansard.api.ranges import Rendered, opened, ranged, rendered
+from hansard.api.ranges import Content, Remote, Rendered, opened, ranged, rendered
 from hansard.errors import (
     BadSettings,
     InvalidState,
@@ -29,10 +30,9 @@ from hansard.model import JobState, Value
 from hansard.store import transcripts, views
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from hansard.formats import Format
     from hansard.model import Media
+    from hansard.store.files import Files
 
 router = APIRouter(prefix="/api/v1", tags=["transcriptions"])
 
@@ -129,8 +129,7 @@ def _render(at: Desk, job: str, chosen: Format, layout: Layout) -> Rendered:
     if head is None:
         raise InvalidState(f"Job {job} has no transcript.", hint="Its events tell when it has.")
     segments = partial(transcripts.stream, at.reader, job)
-    files = at.house.files
-    scratch = files.root / "tmp" / files.worker
+    scratch = at.house.files.scratch
     return rendered(lambda out: chosen.write(head, segments, out, layout), scratch)
 
 
@@ -140,6 +139,7 @@ def _render(at: Desk, job: str, chosen: Format, layout: Layout) -> Rendered:
     response_class=Response,
     responses={
         200: {"description": "The file as it came in.", "content": {"audio/*": _FILE}},
+        307: {"description": "Where it is, for a while: the object storage itself."},
         **_PART,
         **errors(UnknownJob, InvalidState, MediaGone, RangeOutside),
     },
@@ -154,24 +154,33 @@ async def audio(request: Request, job: str) -> Response:
         )
     if (same := unchanged(request, found.recording)) is not None:
         return same
-    content = await at.work(_open, at.house.files.recording(found.recording))
+    media_type = _media_type(found.media)
+    files = at.house.files
+    content = await at.work(_open, files, found.recording)
+    where = await at.work(files.address_of, found.recording, name=found.name, media_type=media_type)
+    if where is not None:
+        headers = {"location": where, "cache-control": "no-store"}
+        return Response(status_code=307, headers=headers)
     return ranged(
         request,
         content,
         at.work,
         version=found.recording,
-        media_type=_media_type(found.media),
+        media_type=media_type,
         name=found.name,
     )
 
 
-def _open(path: Path) -> Rendered:
-    try:
-        return opened(path)
-    except FileNotFoundError:
-        raise MediaGone(
-            "The media of this recording were removed.", hint="The transcript is still here."
-        ) from None
+def _open(files: Files, sha256: str) -> Content:
+    path = files.local_recording(sha256)
+    if path is not None:
+        with suppress(FileNotFoundError):
+            return opened(path)
+    elif (size := files.recording_size(sha256)) is not None:
+        return Remote(partial(files.read_recording, sha256), size)
+    raise MediaGone(
+        "The media of this recording were removed.", hint="The transcript is still here."
+    )
 
 
 _KINDS = {

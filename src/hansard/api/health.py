@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -179,10 +178,10 @@ class Watch:
         }
 
     def _see_files(self) -> Component:
-        root = self._house.files.root
-        if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
-            return Component("down", "The data directory cannot be written.")
-        return Component("ok", "The data directory can be written.")
+        try:
+            return Component("ok", self._house.files.see_that_they_answer())
+        except HansardError as error:
+            return Component("down", error.message)
 
     def _see_disk(self) -> Component:
         try:

@@ -91,7 +91,7 @@ def _kind(asked: Asked) -> str:
 
 
 def _scratch(desk: Desk) -> Path:
-    return desk.house.files.root / "tmp" / desk.house.files.worker
+    return desk.house.files.scratch
 
 
 async def _pieces(desk: Desk, made: Rendered) -> AsyncIterator[bytes]:

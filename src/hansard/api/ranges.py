@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 from urllib.parse import quote
 
 from starlette.responses import Response
@@ -31,6 +32,29 @@ _PIECE: Final = 256 * 1024
 _IN_MEMORY: Final = 2**20
 """Rendered bytes that are kept in memory; more lie on the disk."""
 _RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII | re.IGNORECASE)
+
+
+class Reading(Protocol):
+    """Somebody reads from the start of a range to its end."""
+
+    def read(self, start: int, length: int) -> bytes:
+        """Up to ``length`` bytes from ``start``, where the last piece ended."""
+
+    def close(self) -> None:
+        """No more is wanted."""
+
+
+class Content(Protocol):
+    """Bytes that stand still, wherever they are."""
+
+    size: int
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether it can be read without waiting for a disk or a network."""
+
+    def reading(self, start: int, end: int) -> Reading:
+        """For reading ``[start, end)`` once; nothing is asked for yet."""
 
 
 class Rendered:
@@ -58,6 +82,65 @@ class Rendered:
         if isinstance(self._content, bytes):
             return self._content[start : start + length]
         return os.pread(self._content.fileno(), length, start)
+
+    def reading(self, start: int, end: int) -> Rendered:
+        """Itself: any number may read at once, anywhere."""
+        del start, end
+        return self
+
+    def close(self) -> None:
+        """Others may be reading; it goes with the last of them."""
+
+
+class Remote:
+    """Bytes that come from elsewhere, asked for when they are wanted."""
+
+    at_hand = False
+
+    def __init__(self, ask: Callable[[int, int], Iterator[bytes]], size: int) -> None:
+        """``ask`` gives the bytes of a range as they come."""
+        self.size = size
+        self._ask = ask
+
+    def reading(self, start: int, end: int) -> _Flow:
+        """One request for the range."""
+        return _Flow(self._ask(start, end))
+
+
+class _Flow:
+    """Pieces of the size that is asked for, from pieces as they come."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._left = bytearray()
+        self._busy = threading.Lock()
+        self._closed = False
+
+    def read(self, start: int, length: int) -> bytes:
+        """The next bytes. One thread at a time."""
+        del start
+        with self._busy:
+            while len(self._left) < length and not self._closed:
+                piece = next(self._pieces, None)
+                if piece is None:
+                    break
+                self._left += piece
+            wanted = bytes(self._left[:length])
+            del self._left[:length]
+        if self._closed:
+            self.close()
+        return wanted
+
+    def close(self) -> None:
+        """Never waits: a thread that is in the middle of reading closes it itself."""
+        self._closed = True
+        if self._busy.acquire(blocking=False):
+            try:
+                close = getattr(self._pieces, "close", None)
+                if close is not None:
+                    close()
+            finally:
+                self._busy.release()
 
 
 def opened(path: Path) -> Rendered:
@@ -97,14 +180,14 @@ def rendered(write: Callable[[BinaryIO], None], scratch: Path) -> Rendered:
 
 def ranged(
     request: Request,
-    content: Rendered,
+    content: Content,
     work: Callable[..., Awaitable[bytes]],
     *,
     version: str,
     media_type: str,
     name: str,
 ) -> Response:
-    """An answer from a :class:`Rendered`: 200, 206 or 416; HEAD gets its headers.
+    """An answer from a :class:`Content`: 200, 206 or 416; HEAD gets its headers.
 
     Args:
         request: says which part.
@@ -126,7 +209,7 @@ class _Ranged(Response):
     def __init__(
         self,
         request: Request,
-        content: Rendered,
+        content: Content,
         work: Callable[..., Awaitable[bytes]],
         *,
         version: str,
@@ -164,17 +247,21 @@ class _Ranged(Response):
         )
         left = 0 if self._head else self._length
         at = self._start
-        while left:
-            wanted = min(left, _PIECE)
-            if self._content.at_hand:
-                piece = self._content.read(at, wanted)
-            else:
-                piece = await self._work(self._content.read, at, wanted)
-            if not piece:
-                raise OSError("the file became shorter while it was sent")
-            at += len(piece)
-            left -= len(piece)
-            await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+        content = self._content.reading(at, at + left)
+        try:
+            while left:
+                wanted = min(left, _PIECE)
+                if self._content.at_hand:
+                    piece = content.read(at, wanted)
+                else:
+                    piece = await self._work(content.read, at, wanted)
+                if not piece:
+                    raise OSError("the file became shorter while it was sent")
+                at += len(piece)
+                left -= len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+        finally:
+            content.close()
         if not self._length or self._head:
             await send({"type": "http.response.body", "body": b""})
 

@@ -75,13 +75,13 @@ def check(
 def _on_disk(source: Source, limits: LimitSettings) -> Iterator[Path]:
     """The recording as a file; what comes through a pipe or from an address is put by first."""
     from hansard.audio.source import stream
-    from hansard.store.files import Files
+    from hansard.store.disk import Disk
 
     if source.kind == "file":
         yield Path(source.location)
         return
     with tempfile.TemporaryDirectory(prefix="hansard-") as folder:
-        files = Files(Path(folder), "check")
+        files = Disk(Path(folder), "check")
         with (
             stream(source, limits) as incoming,
             files.take_in(incoming.name, incoming.chunks) as draft,

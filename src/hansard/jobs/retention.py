@@ -30,10 +30,6 @@ _log = logging.getLogger("hansard.retention")
 
 DAY = 86_400.0
 
-_ORPHAN_AGE = 60.0
-"""Seconds. A recording gets its row milliseconds after it is kept: one without a row that is older
-was left by a process that died between the two."""
-
 _ROUND = 60.0
 """Seconds between two looks at what has come of age."""
 
@@ -95,7 +91,8 @@ def drop_prepared(database: Database, files: Files) -> None:
 
 def drop_orphans(database: Database, files: Files) -> None:
     """Remove recordings that no row names: whoever took them in died before they were submitted."""
-    old = time.time() - _ORPHAN_AGE
+    files.tend(time.time())
+    old = time.time() - files.orphan_age
     for page in _pages([sha256 for sha256, since in files.recordings() if since < old]):
         with database.read() as connection:
             found = sa.select(recordings.c.id).where(recordings.c.id.in_(page))
@@ -232,7 +229,7 @@ class Retention:
             )
 
     def _remove_media_of(self, row: sa.Row[Any], now: float, before: float) -> None:
-        if not self._files.recording(row.recording).exists():
+        if not self._files.has_recording(row.recording):
             return
         younger = sa.select(jobs.c.id).where(
             jobs.c.recording == row.recording, sa.or_(IS_OPEN, jobs.c.finished >= before)
@@ -282,9 +279,7 @@ def _drop_media(connection: sa.Connection, files: Files, sha256: str) -> int | N
 
 
 def _unlink(files: Files, sha256: str) -> int | None:
-    try:
-        size = files.recording(sha256).stat().st_size
-    except FileNotFoundError:
-        return None
-    files.forget_recording(sha256)
+    size = files.recording_size(sha256)
+    if size is not None:
+        files.forget_recording(sha256)
     return size

@@ -36,6 +36,7 @@ from hansard.live.ear import Ear
 from hansard.live.tape import Tape
 from hansard.model import SAMPLE_RATE, Client, Prepared, Recording, Window
 from hansard.store import lives
+from hansard.store.files import PcmWriter
 from hansard.store.lives import PLACEHOLDER, Live
 from hansard.transcription import Parts, Request
 
@@ -147,8 +148,8 @@ class Recorder:
                 for block in self._blocks():
                     pcm.write(block)
                     self._samples = pcm.samples
-                    self._take(block)
-                self._add(self._ear.end())
+                    self._take(block, pcm)
+                self._add(self._ear.end(), pcm)
         except LeaseLost:
             self._put_away()
             return
@@ -176,21 +177,22 @@ class Recorder:
         except (BadInput, DiskFull) as error:
             self.trouble = error
 
-    def _take(self, block: NDArray[np.int16]) -> None:
+    def _take(self, block: NDArray[np.int16], pcm: PcmWriter) -> None:
         self._meter.feed(block)
         planned = self._ear.hear(block[0])
         if planned:
-            self._add(planned)
+            self._add(planned, pcm)
         elif self.guesses and self._samples >= self._next_guess:
             self._next_guess = self._samples + _GUESS // 4
-            self._guess()
+            self._guess(pcm)
 
-    def _add(self, planned: list[Window]) -> None:
+    def _add(self, planned: list[Window], pcm: PcmWriter) -> None:
+        pcm.flush()
         self.guessing = False
         self._speech += sum(window.samples - window.overlap for window in planned)
         sessions.add(self._parts.queue, self.unit, planned, position=self._samples)
 
-    def _guess(self) -> None:
+    def _guess(self, pcm: PcmWriter) -> None:
         now = time.monotonic()
         # A busy engine has better things to do: half of the time at most goes into guesses.
         if self.tape.size - self.tape.read > _BEHIND or now < self._asked + 2 * self._took:
@@ -198,6 +200,7 @@ class Recorder:
         window = self._ear.guess()
         if window is None:
             return
+        pcm.flush()
         if sessions.guess(self._parts.queue, self.unit, window, position=self._samples):
             self.guessing = True
             self._next_guess = self._samples + _GUESS

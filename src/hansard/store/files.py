@@ -1,10 +1,12 @@
-"""The files of the store: recordings by content hash, prepared audio, and nothing half-written.
+"""The files of the store, wherever they are: recordings by content hash, and prepared audio.
 
-recordings/ab/abcdef…   the bytes as they came in, named by their SHA-256
-pcm/<key>.<channel>.pcm prepared audio: signed 16 bit little endian, 16 kHz, mono
-pcm/….part              the same while it is still being written; windows are read from it
-tmp/<worker>/…          whatever is under way; swept when that worker is gone
+:class:`Files` is what the rest of Hansard knows; ``store.disk`` keeps them in the data directory,
+``store.objects`` in object storage. Both keep a recording once, whole or not at all. What is under
+way is always on the disk of this machine:
+
+tmp/<worker>/…          swept when that worker is gone
 uploads/<id>/…          what comes in pieces; see store.uploads
+live/<job>.raw          what is being spoken; see live.tape
 """
 
 from __future__ import annotations
@@ -14,31 +16,39 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hansard.errors import CannotWrite, DiskFull, EmptyFile, MachineError
+from hansard.errors import CannotWrite, DiskFull, EmptyFile, MachineError, MediaGone
 
-_BYTES = 2
-"""Bytes of a sample on disk."""
+BYTES = 2
+"""Bytes of a sample of prepared audio: signed 16 bit little endian, 16 kHz."""
 
 
-class Files:
-    """Files under one directory. Safe for any number of processes at once."""
+class Files(ABC):
+    """Recordings, prepared audio and scratch. Safe for any number of processes at once."""
+
+    orphan_age = 60.0
+    """Seconds. A recording gets its row moments after it is kept: one without a row that is older
+    was left by a process that died between the two."""
+    listing_pause = 0.0
+    """Seconds between two listings of everything, where nothing asks for one: they may cost."""
+    prepared_here = True
+    """Whether prepared audio takes room on this machine's disk."""
 
     def __init__(self, root: Path, worker: str) -> None:
-        """``worker`` names the scratch directory; see ``jobs.presence``."""
+        """``worker`` names the scratch directory below ``root``; see ``jobs.presence``."""
         self.root = root
         self.worker = worker
-        self._recordings = root / "recordings"
-        self._pcm = root / "pcm"
-        self._scratch = root / "tmp" / worker
+        self.scratch = root / "tmp" / worker
+        """For whatever is under way here; it may not be there yet."""
 
     # ── recordings ───────────────────────────────────────────────────────────────────────────
 
@@ -64,95 +74,114 @@ class Files:
     @contextmanager
     def intake(self, name: str) -> Iterator[Intake]:
         """Like :meth:`take_in`, for bytes that are pushed and not pulled."""
-        folder = self._scratch / uuid.uuid4().hex
-        intake = None
-        try:
-            with room(self.root):
-                folder.mkdir(parents=True)
-                intake = Intake(self, folder / file_name(name))
-            yield intake
-        finally:
-            if intake is not None:
-                intake.close()
-            shutil.rmtree(folder, ignore_errors=True)
+        with self.folder() as folder:
+            intake = None
+            try:
+                with room(self.root):
+                    intake = Intake(self, folder / file_name(name))
+                yield intake
+            finally:
+                if intake is not None:
+                    intake.close()
 
-    def recording(self, sha256: str) -> Path:
-        """Where the bytes with this hash are."""
-        return self._recordings / sha256[:2] / sha256
+    @abstractmethod
+    def keep(self, draft: Draft) -> None:
+        """Put a draft among the recordings: whole or not at all; the same bytes are kept once.
 
+        Raises:
+            DiskFull: no room.
+            FilesGone: it cannot be reached now.
+        """
+
+    @abstractmethod
+    def has_recording(self, sha256: str) -> bool:
+        """Whether the bytes with this hash are kept."""
+
+    @abstractmethod
+    def recording_size(self, sha256: str) -> int | None:
+        """Bytes of a recording; ``None`` where it is not kept."""
+
+    @abstractmethod
+    def open_recording(self, sha256: str) -> AbstractContextManager[Path]:
+        """A recording as a file on this machine, for whoever decodes it.
+
+        Raises:
+            MediaGone: it is not kept.
+            DiskFull: it had to be fetched, and there is no room.
+        """
+
+    @abstractmethod
+    def read_recording(self, sha256: str, start: int, end: int) -> Iterator[bytes]:
+        """Bytes ``[start, end)`` of a recording, a piece at a time, as they come.
+
+        Raises:
+            MediaGone: it is not kept.
+        """
+
+    @abstractmethod
     def recordings(self) -> Iterator[tuple[str, float]]:
-        """Every recording on disk: its SHA-256, and when it was taken in (epoch seconds)."""
-        for path in self._recordings.glob("??/*"):
-            yield path.name, path.stat().st_mtime
+        """Every recording: its SHA-256, and when it was taken in (epoch seconds)."""
 
+    @abstractmethod
     def forget_recording(self, sha256: str) -> None:
-        """Remove a recording that no row names."""
-        self.recording(sha256).unlink(missing_ok=True)
+        """Remove a recording that no row names. Gives up soon: a transaction may be waiting."""
+
+    def local_recording(self, sha256: str) -> Path | None:
+        """Where a recording would lie on this machine, if that is where recordings are."""
+        del sha256
+        return None
+
+    def address_of(self, sha256: str, *, name: str, media_type: str) -> str | None:
+        """An address that gives anybody who has it the recording, for a while.
+
+        ``None``: there are no such addresses, or they are not to be used.
+        """
+        del sha256, name, media_type
+        return None
 
     # ── prepared audio ───────────────────────────────────────────────────────────────────────
 
-    @contextmanager
-    def write_pcm(self, key: str, channels: int) -> Iterator[PcmWriter]:
-        """Write prepared audio; readers see each block at once, the final name means whole.
+    @abstractmethod
+    def write_pcm(self, key: str, channels: int) -> AbstractContextManager[PcmWriter]:
+        """Write prepared audio. Readers see what was flushed; at the end of the block it is whole.
 
-        A second run over a half-written file writes the same bytes again in place and never
-        truncates: somebody may be reading windows that an earlier, killed run had planned.
+        A second run over half-written audio writes the same bytes again and never takes any away:
+        somebody may be reading windows that an earlier, killed run had planned.
         """
-        with room(self.root):
-            self._pcm.mkdir(parents=True, exist_ok=True)
-            parts = [self._pcm_path(key, channel, whole=False) for channel in range(channels)]
-            outs = [part.open("r+b" if part.exists() else "w+b") for part in parts]
-            try:
-                yield PcmWriter(outs)
-                for out in outs:
-                    out.truncate()
-                    _sync(out)
-            finally:
-                for out in outs:
-                    out.close()
-            for channel, part in enumerate(parts):
-                part.replace(self._pcm_path(key, channel, whole=True))
 
+    @abstractmethod
     def read_pcm(self, key: str, channel: int, start: int, length: int) -> NDArray[np.int16]:
         """Samples ``[start, start + length)``, shape ``(length,)``.
 
         Raises:
-            MachineError: the file is gone or shorter than the window table says.
+            MachineError: the audio is gone or shorter than the window table says.
         """
-        for whole in (True, False, True):  # it may be renamed between the first look and the next
-            try:
-                with self._pcm_path(key, channel, whole=whole).open("rb") as pcm:
-                    pcm.seek(start * _BYTES)
-                    samples = np.fromfile(pcm, dtype="<i2", count=length)
-            except FileNotFoundError:
-                continue
-            if len(samples) == length:
-                return samples
-        raise MachineError(
-            f"Prepared audio is missing: {key}, samples {start} to {start + length}.",
-            hint="`hansard jobs retry` prepares it again.",
-        )
 
+    @abstractmethod
     def has_pcm(self, key: str, channels: int) -> bool:
         """Whether prepared audio is whole."""
-        return all(self._pcm_path(key, c, whole=True).exists() for c in range(channels))
 
+    @abstractmethod
     def pcm_keys(self) -> set[str]:
         """Keys of all prepared audio, whole or not."""
-        if not self._pcm.exists():
-            return set()
-        return {path.name.split(".", 1)[0] for path in self._pcm.iterdir()}
 
+    @abstractmethod
     def drop_pcm(self, key: str) -> None:
         """Remove prepared audio; it can be made again from the recording."""
-        if self._pcm.exists():
-            for path in self._pcm.glob(f"{key}.*"):
-                path.unlink(missing_ok=True)
 
-    def _pcm_path(self, key: str, channel: int, *, whole: bool) -> Path:
-        return self._pcm / f"{key}.{channel}.{'pcm' if whole else 'part'}"
+    # ── upkeep ───────────────────────────────────────────────────────────────────────────────
 
-    # ── scratch ──────────────────────────────────────────────────────────────────────────────
+    @abstractmethod
+    def tend(self, now: float) -> None:
+        """Remove what broken-off work left where it cannot be seen; asked for now and then."""
+
+    @abstractmethod
+    def see_that_they_answer(self) -> str:
+        """What is well, in a sentence; gives up soon.
+
+        Raises:
+            MachineError: nothing can be kept or read now.
+        """
 
     def sweep(self, gone: Iterable[str]) -> None:
         """Remove what workers that no longer live had under way."""
@@ -165,15 +194,26 @@ class Files:
         return sorted(path.name for path in tmp.iterdir()) if tmp.exists() else []
 
     def free_bytes(self) -> int:
-        """Room on the disk that holds the store."""
+        """Room on the disk where things are taken in."""
         probe = self.root
         while not probe.exists():
             probe = probe.parent
         return shutil.disk_usage(probe).free
 
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """A directory of one's own in scratch, gone afterwards."""
+        folder = self.scratch / uuid.uuid4().hex
+        try:
+            with room(self.root):
+                folder.mkdir(parents=True)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def close(self) -> None:
         """Remove this worker's scratch directory."""
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 class Intake:
@@ -223,48 +263,42 @@ class Intake:
 
 
 class Draft:
-    """A file in scratch, whole and hashed; :meth:`keep` makes it a recording."""
+    """A file on this machine, whole and hashed; :meth:`keep` makes it a recording."""
 
     def __init__(
-        self, path: Path, sha256: str, size: int, files: Files, synced: Future[None]
+        self,
+        path: Path,
+        sha256: str,
+        size: int,
+        files: Files,
+        synced: Future[None],
+        *,
+        stays: bool = False,
     ) -> None:
+        """``synced``: done when the bytes are on the disk. ``stays``: the file is needed on."""
         self.path = path
         self.sha256 = sha256
         self.size = size
+        self.synced = synced
+        self.stays = stays
         self._files = files
-        self._synced = synced
 
-    def keep(self) -> Path:
-        """Move it among the recordings, once its bytes are on the disk; the same are kept once.
-
-        Raises:
-            DiskFull: no room.
-        """
-        final = self._files.recording(self.sha256)
-        with room(self._files.root):
-            self._synced.result()
-            if not final.exists():
-                final.parent.mkdir(parents=True, exist_ok=True)
-                os.utime(self.path)  # a recording without a row is taken for lost when it is old
-                self.path.replace(final)
-                sync_directory(final.parent)
-        return final
+    def keep(self) -> None:
+        """Put it among the recordings; see :meth:`Files.keep`."""
+        self._files.keep(self)
 
 
-class PcmWriter:
-    """Appends blocks to one file a channel."""
+class PcmWriter(Protocol):
+    """Where prepared audio goes, block by block."""
 
-    def __init__(self, outs: Sequence[BinaryIO]) -> None:
-        self._outs = outs
-        self.samples = 0
-        """Samples written so far, each channel."""
+    samples: int
+    """Samples written so far, each channel."""
 
     def write(self, block: NDArray[np.int16]) -> None:
-        """Add a block, shape ``(channels, n)``; it can be read when this returns."""
-        for row, out in zip(block, self._outs, strict=True):
-            out.write(np.ascontiguousarray(row, dtype="<i2").data)
-            out.flush()
-        self.samples += block.shape[1]
+        """Add a block, shape ``(channels, n)``."""
+
+    def flush(self) -> None:
+        """What was written can be read by anybody when this returns."""
 
 
 @contextmanager
@@ -286,6 +320,19 @@ def room(where: Path) -> Iterator[None]:
         raise
 
 
+def media_gone() -> MediaGone:
+    """What is said of a recording that is not kept any more."""
+    return MediaGone("The media of this recording were removed.", hint="Send it again.")
+
+
+def pcm_gone(key: str, start: int, length: int) -> MachineError:
+    """What is said of prepared audio that is not there."""
+    return MachineError(
+        f"Prepared audio is missing: {key}, samples {start} to {start + length}.",
+        hint="`hansard jobs retry` prepares it again.",
+    )
+
+
 def file_name(name: str) -> str:
     """A name that any file system takes: the last part of a path, without control characters."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
@@ -296,11 +343,6 @@ def file_name(name: str) -> str:
 def _sync_file(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _sync(out: BinaryIO) -> None:
-    out.flush()
-    os.fsync(out.fileno())
 
 
 def sync_directory(path: Path) -> None:

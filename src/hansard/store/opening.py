@@ -1,10 +1,12 @@
-"""Which store there is: an SQLite file in the data directory, or a PostgreSQL that many share."""
+"""Which store there is, one of this machine or one that many share: rows and files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from hansard.config import Settings
 from hansard.store.database import Database
+from hansard.store.files import Files
 
 
 def opened(data: Path, address: str | None = None) -> Database:
@@ -25,3 +27,18 @@ def opened(data: Path, address: str | None = None) -> Database:
     from hansard.store.postgres import Postgres
 
     return Postgres(address)
+
+
+def files(settings: Settings, worker: str) -> Files:
+    """The files of a store; ``worker`` names the scratch directory here.
+
+    Raises:
+        BadSettings: there can be no such place.
+    """
+    if settings.files is None:
+        from hansard.store.disk import Disk
+
+        return Disk(settings.data, worker)
+    from hansard.store.objects import Objects
+
+    return Objects(settings.data, worker, settings.files, settings.s3)

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from hansard.errors import EmptyFile, TooManyUploads, UnknownUpload, UploadBusy, UploadConflict
 from hansard.model import Client, Value
 from hansard.store.database import Database
-from hansard.store.files import Draft, Files, file_name, room, sync_directory
+from hansard.store.files import Draft, Files, file_name, room
 from hansard.store.tables import uploads
 
 _log = logging.getLogger("hansard.store")
@@ -281,33 +281,9 @@ def draft(database: Database, files: Files, upload_id: str, client: Client) -> I
         file.truncate(upload.length)
         while piece := file.read(_PIECE):
             digest.update(piece)
-        yield _Linked(_path(root, upload), digest.hexdigest(), upload.length, files, _DONE)
+        path = _path(root, upload)
+        yield Draft(path, digest.hexdigest(), upload.length, files, _DONE, stays=True)
         remove(database, root, upload_id, client)
-
-
-class _Linked(Draft):
-    """A draft whose file stays where it is as well, until its holder removes it."""
-
-    def keep(self) -> Path:
-        final = self._files.recording(self.sha256)
-        with room(self._files.root):
-            if not final.exists():
-                final.parent.mkdir(parents=True, exist_ok=True)
-                os.utime(self.path)  # a recording without a row is taken for lost when it is old
-                try:
-                    final.hardlink_to(self.path)
-                except FileExistsError:
-                    pass  # the same bytes, a moment earlier
-                except OSError as error:
-                    _log.warning(
-                        "the disk of %s has no hard links (%s): the upload moves now, and a "
-                        "refusal from here on costs its bytes",
-                        self._files.root,
-                        error.strerror,
-                    )
-                    return super().keep()
-                sync_directory(final.parent)
-        return final
 
 
 def expire(database: Database, root: Path, now: float) -> list[str]:
