@@ -482,33 +482,6 @@ def test_pages_that_cannot_be(served: Served) -> None:
         error(served.http.get(PLACE, params=asked), 400, "bad_request")
 
 
-def test_a_page_is_one_query_by_an_index_wherever_it_begins(serve: Serve) -> None:
-    served = serve(work=False)
-    ids = filled(served, 3)
-    for wanted, index in (
-        (views.Filter(), "ix_jobs_tenant"),
-        (views.Filter(("failed",)), "ix_jobs_tenant_state"),
-        (views.Filter(since=1_700_000_001.0), "ix_jobs_tenant"),
-    ):
-        asked = views._asked(wanted, ids[2])
-        query = sa.text(f"EXPLAIN QUERY PLAN {views.page_query(tuple(asked))}")
-        with served.house.database.read() as connection:
-            plan = [
-                row[3]
-                for row in connection.execute(
-                    query,
-                    {
-                        **views.page_query(tuple(asked)).compile().params,
-                        **asked,
-                        "tenant": "local",
-                        "limit": 5,
-                    },
-                )
-            ]
-        assert any(index in step and "id<?" in step for step in plan), plan
-        assert not any("SCAN jobs" in step or "TEMP B-TREE" in step for step in plan), plan
-
-
 # ── one ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -593,11 +566,11 @@ def test_cancel_retry_and_delete(serve: Serve, clip: Path, quick: QuickEngine) -
     again = served.http.post(f"{where}/retry")
     assert again.status_code == 202
     until(lambda: served.http.get(where).json()["state"] == "completed")
-    media = served.house.files.recording(job["recording"])
-    assert media.exists()
+    files = served.house.files
+    assert files.has_recording(job["recording"])
     gone = served.http.delete(where)
     assert (gone.status_code, gone.content) == (204, b"")
-    assert not media.exists()
+    assert not files.has_recording(job["recording"])
     error(served.http.get(where), 404, "unknown_job")
     error(served.http.delete(where), 404, "unknown_job")
     with served.house.database.read() as connection:
@@ -607,10 +580,10 @@ def test_cancel_retry_and_delete(serve: Serve, clip: Path, quick: QuickEngine) -
 def test_a_recording_stays_while_another_job_is_about_it(served: Served, clip: Path) -> None:
     first, second = done(served, clip), done(served, clip, again="true")
     served.http.delete(first["links"]["self"])
-    assert served.house.files.recording(first["recording"]).exists()
+    assert served.house.files.has_recording(first["recording"])
     assert served.http.get(second["links"]["audio"]).content == clip.read_bytes()
     served.http.delete(second["links"]["self"])
-    assert not served.house.files.recording(first["recording"]).exists()
+    assert not served.house.files.has_recording(first["recording"])
 
 
 # ── whose ────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from typing import Any
 
 import msgspec
@@ -22,6 +21,7 @@ from hansard.model import (
     Value,
     Window,
 )
+from hansard.store import ids
 
 SHORT_SECONDS = 600.0
 """A recording up to this long goes by the short lane."""
@@ -137,11 +137,5 @@ def json(value: msgspec.Struct) -> str:
     return msgspec.json.encode(value).decode()
 
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-"""Crockford's base 32: no letters that are taken for digits."""
-
-
-def new_id(now: float) -> str:
-    """A job's name, fourteen characters that sort by time: milliseconds, then chance."""
-    number = int(now * 1000) << 25 | secrets.randbits(25)
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(65, -5, -5))
+new_id = ids.new_id
+"""A job's name; here for those who make rows."""

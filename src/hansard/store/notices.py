@@ -8,7 +8,9 @@ import time
 from typing import Any, Protocol
 
 import psycopg
-import sqlalchemy as sa
+from psycopg.adapt import Buffer, Dumper
+
+from hansard.store.address import Address
 
 _log = logging.getLogger("hansard.store")
 
@@ -21,16 +23,6 @@ _STALE = 1.0
 
 _PAUSE = 0.5
 """Seconds between two tries to reach a server that has gone."""
-
-ALIVE = {
-    "connect_timeout": 5,
-    "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-}
-"""Of every connection: a server that vanished is noticed."""
 
 
 class Hearer(Protocol):
@@ -52,12 +44,13 @@ class Hearer(Protocol):
 class Mouth:
     """Tells the other processes that something was committed: once for however much."""
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, address: Address) -> None:
         self.name = f"{id(self):x}{time.time_ns():x}"
-        self._url = url
+        self._address = address
         self._wanted = threading.Condition()
         self._words: set[str] = set()
         self._closing = False
+        self._connection: psycopg.Connection[Any] | None = None
         self._thread = threading.Thread(target=self._speak, name="hansard-notify", daemon=True)
         self._thread.start()
 
@@ -75,31 +68,42 @@ class Mouth:
         self._thread.join(10)
 
     def _speak(self) -> None:
-        connection: psycopg.Connection[Any] | None = None
         while True:
             with self._wanted:
                 self._wanted.wait_for(lambda: self._words or self._closing)
                 words, self._words = self._words, set()
                 if not words:
                     break
-            word = RING if RING in words else HUSH
-            try:
-                connection = connection or connect(self._url)
-                connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, f"{word} {self.name}"))
-            except psycopg.Error as error:
+            self._tell(f"{RING if RING in words else HUSH} {self.name}")
+        self._hang_up()
+
+    def _tell(self, message: str) -> None:
+        fresh = self._connection is None
+        try:
+            if self._connection is None:
+                self._connection = connect(self._address)
+            self._connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, message))
+        except psycopg.Error as error:
+            self._hang_up()
+            if fresh:
                 _log.info("others were not told of a change, and will look for it: %s", error)
-                _close(connection)
-                connection = None
-        _close(connection)
+            else:  # it may have been cut long ago
+                self._tell(message)
+
+    def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 class Ears:
     """Hears what other processes have committed."""
 
-    def __init__(self, url: sa.URL, hearer: Hearer) -> None:
-        self._url = url
+    def __init__(self, address: Address, hearer: Hearer) -> None:
+        self._address = address
         self._hearer = hearer
         self._closing = threading.Event()
+        self._beaten = 0.0
         self.deaf = True
         """Nobody can be heard: anything may have been committed."""
         self._thread = threading.Thread(target=self._stay, name="hansard-bell", daemon=True)
@@ -114,7 +118,7 @@ class Ears:
         said = False
         while not self._closing.is_set():
             try:
-                with connect(self._url) as connection:
+                with connect(self._address) as connection:
                     connection.execute(f"LISTEN {CHANNEL}")
                     said = False
                     self._hear(connection)
@@ -127,47 +131,39 @@ class Ears:
             self._closing.wait(_PAUSE)
 
     def _hear(self, connection: psycopg.Connection[Any]) -> None:
-        hearer = self._hearer
-        hearer.beaten()
+        self._beat()
         self.deaf = False
-        hearer.ring()
+        self._hearer.ring()
         while not self._closing.is_set():
-            heard = False
             for notice in connection.notifies(timeout=_STALE / 4, stop_after=1):
-                heard = True
                 word, _, name = notice.payload.partition(" ")
-                if name == hearer.told_by():
+                if name == self._hearer.told_by():
                     continue
-                hearer.beaten()
+                self._beat()
                 if word == RING:
-                    hearer.ring()
-            if not heard:
-                self._see_to_it()
+                    self._hearer.ring()
+            # A message may have been lost with its sender: now and then it is as if one came.
+            if time.monotonic() - self._beaten >= _STALE:
+                self._beat()
 
-    _silent = 0
-
-    def _see_to_it(self) -> None:
-        """A message may have been lost with its sender: now and then it is as if one came."""
-        self._silent = (self._silent + 1) % 4
-        if self._silent == 0:
-            self._hearer.beaten()
+    def _beat(self) -> None:
+        self._beaten = time.monotonic()
+        self._hearer.beaten()
 
 
-def connect(url: sa.URL) -> psycopg.Connection[Any]:
+def connect(address: Address) -> psycopg.Connection[Any]:
     """A connection of its own, each statement a transaction of its own.
 
     Raises:
         psycopg.OperationalError: the server cannot be reached.
     """
-    said: dict[str, Any] = {
-        **ALIVE,
-        "application_name": "hansard",
-        "options": "-c synchronous_commit=off",
-    }
-    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg.connect(plain, autocommit=True, **said)
+    settings = "-c synchronous_commit=off -c idle_session_timeout=0"
+    return psycopg.connect(autocommit=True, **address.arguments(settings))
 
 
-def _close(connection: psycopg.Connection[Any] | None) -> None:
-    if connection is not None:
-        connection.close()
+class Text(Dumper):
+    """Text for PostgreSQL, which takes no zero bytes: they become U+FFFD, as browsers do it."""
+
+    def dump(self, obj: str) -> Buffer | None:
+        """The text as it is sent."""
+        return (obj.replace("\0", "\ufffd") if "\0" in obj else obj).encode()

@@ -9,10 +9,12 @@ its sender, others find out by looking: within a second, and nothing that is dec
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -26,6 +28,7 @@ from hansard.errors import (
     StoreGone,
     StoreOutdated,
 )
+from hansard.store.address import parsed
 from hansard.store.database import Database, Pulse
 from hansard.store.schema import SCHEMA, revision, see_that_it_is_not_newer, upgrade
 
@@ -39,15 +42,6 @@ _log = logging.getLogger("hansard.store")
 _IDLE = 5.0
 """Seconds after which a connection is asked whether it still lives before it is used."""
 
-_OPENING = 0x48_61_6E_73
-"""The advisory lock under which a schema is made or changed."""
-
-_SETTINGS = (
-    "-c timezone=UTC -c jit=off -c lock_timeout=30s -c statement_timeout=120s "
-    # A machine that vanished must not hold rows: its transaction ends, its lease runs out.
-    "-c idle_in_transaction_session_timeout=30s -c client_connection_check_interval=5s"
-)
-
 
 class Postgres(Database):
     """A PostgreSQL database. Each thread has a connection for as long as its transaction lasts."""
@@ -59,7 +53,7 @@ class Postgres(Database):
         """Open the database at ``address``; an empty one is given its tables.
 
         Args:
-            address: ``postgresql://user:password@host:port/name``, with any parameters of libpq.
+            address: ``postgresql://user:password@host:port/name``; see ``store.address``.
             connections: at most so many of each kind, those that wait for the disk and others.
             outdated: take it as it is, to upgrade it.
 
@@ -69,8 +63,9 @@ class Postgres(Database):
             StoreOutdated: made by an older Hansard.
             StoreGone: it cannot be reached.
         """
-        self._url = _url(address)
-        super().__init__(self._url.render_as_string(hide_password=True))
+        with _needed():
+            self._address = parsed(address)
+        super().__init__(self._address.place)
         self._local = threading.local()
         self._counting = threading.Lock()
         self._beats = 0
@@ -87,50 +82,38 @@ class Postgres(Database):
         except HansardError:
             self.close()
             raise
+        _open.add(self)
 
     def _engine(self, commit: str, connections: int) -> sa.Engine:
-        try:
-            from hansard.store import notices
-
+        with _needed():
             engine = sa.create_engine(
-                self._url,
+                "postgresql+psycopg://",
                 pool_size=min(4, connections),
                 max_overflow=max(0, connections - 4),
                 pool_use_lifo=True,
                 pool_timeout=30,
-                connect_args={
-                    **notices.ALIVE,
-                    "options": f"{_SETTINGS} -c synchronous_commit={commit}",
-                    "application_name": "hansard",
-                },
+                connect_args=self._address.arguments(f"-c synchronous_commit={commit}"),
             )
-        except ModuleNotFoundError as error:
-            raise MissingPart(
-                "PostgreSQL needs the package psycopg, which is not installed.",
-                hint="pip install 'hansard[scale]'",
-            ) from error
+        sa.event.listen(engine, "connect", _prepare)
         sa.event.listen(engine, "after_cursor_execute", _count)
         sa.event.listen(engine, "checkin", _leave)
         sa.event.listen(engine, "checkout", _see_that_it_lives)
+        sa.event.listen(engine, "handle_error", _judge)
         return engine
 
     def _see_schema(self, *, outdated: bool) -> None:
         with _explained(self.place), self._lasting.connect() as connection:
             with connection.begin():
                 found = revision(connection)
+                encoding = connection.scalar(sa.text("SHOW server_encoding"))
             if found is None:
-                connection.exec_driver_sql(f"SELECT pg_advisory_lock({_OPENING})")
-                connection.commit()
-                try:
-                    with connection.begin():
-                        found = revision(connection)
-                    if found is None:
-                        upgrade(connection)
-                        found = SCHEMA
-                finally:
-                    with suppress(sa.exc.DBAPIError):
-                        connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_OPENING})")
-                        connection.commit()
+                if encoding != "UTF8":
+                    raise StoreBroken(
+                        f"The store {self.place} has the encoding {encoding}.",
+                        hint="CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0.",
+                    )
+                upgrade(connection)  # one at a time: whoever comes second finds it done
+                found = SCHEMA
         see_that_it_is_not_newer(found, self.place)
         if found != SCHEMA and not outdated:
             raise StoreOutdated(
@@ -142,16 +125,7 @@ class Postgres(Database):
     def upgrade(self) -> None:
         """Bring the schema up to date; one at a time, however many ask."""
         with _explained(self.place), self._lasting.connect() as connection:
-            connection.exec_driver_sql(f"SELECT pg_advisory_lock({_OPENING})")
-            connection.exec_driver_sql("SET statement_timeout = 0")
-            connection.commit()
-            try:
-                upgrade(connection)
-            finally:
-                with suppress(sa.exc.DBAPIError):
-                    connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_OPENING})")
-                    connection.commit()
-                    connection.invalidate()  # with the setting above
+            upgrade(connection)
 
     # ── transactions ─────────────────────────────────────────────────────────────────────────
 
@@ -200,7 +174,7 @@ class Postgres(Database):
             self.ring()
         with self._counting:
             if self._mouth is None and not self._closing.is_set():
-                self._mouth = notices.Mouth(self._url)
+                self._mouth = notices.Mouth(self._address)
             mouth = self._mouth
         if mouth is not None:
             mouth.say(notices.HUSH if silent else notices.RING)
@@ -219,12 +193,13 @@ class Postgres(Database):
         """Whether the server can be listened to just now."""
         return self._ears is not None and not self._ears.deaf
 
-    def _listen(self) -> Ears:
+    def _listen(self) -> Ears | None:
+        """Who hears what others say; nobody once this is closed."""
         from hansard.store import notices
 
         with self._counting:
-            if self._ears is None:
-                self._ears = notices.Ears(self._url, self)
+            if self._ears is None and not self._closing.is_set():
+                self._ears = notices.Ears(self._address, self)
             return self._ears
 
     def told_by(self) -> str | None:
@@ -235,7 +210,7 @@ class Postgres(Database):
     def beat(self) -> int:
         """See :meth:`Pulse.beat`. Never the same while nobody can be heard."""
         ears = self._listen()
-        if ears.deaf:
+        if ears is None or ears.deaf:
             self.beaten()
         with self._counting:
             return self._beats
@@ -270,17 +245,41 @@ class Postgres(Database):
         """
         from hansard.store import notices
 
-        return notices.connect(self._url)
+        return notices.connect(self._address)
 
     def close(self) -> None:
         """Say what is still to be said, and let go."""
         self._closing.set()
-        if self._mouth is not None:
-            self._mouth.close()
-        if self._ears is not None:
-            self._ears.close()
+        _open.discard(self)
+        with self._counting:
+            mouth, ears = self._mouth, self._ears
+        if mouth is not None:
+            mouth.close()
+        if ears is not None:
+            ears.close()
         for engine in (self._lasting, self._hasty):
             engine.dispose()
+
+    def begin_anew(self) -> None:
+        """In a child process: leave the parent's connections and threads to the parent."""
+        self._local = threading.local()
+        self._counting = threading.Lock()
+        self._bell = threading.Condition()
+        self._beats += 1
+        self._ears, self._mouth = None, None
+        for engine in (self._lasting, self._hasty):
+            engine.dispose(close=False)
+
+
+_open: weakref.WeakSet[Postgres] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for database in list(_open):
+        database.begin_anew()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 class _Beats:
@@ -296,26 +295,26 @@ class _Beats:
         """Nothing is held."""
 
 
-def _url(address: str) -> sa.URL:
+@contextmanager
+def _needed() -> Iterator[None]:
     try:
-        url = sa.make_url(address)
-    except sa.exc.ArgumentError as error:
-        raise StoreBroken(
-            "The address of the database cannot be read.",
-            hint="HANSARD_DATABASE looks like postgresql://user:password@host:5432/hansard.",
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingPart(
+            "PostgreSQL needs the package psycopg, which is not installed.",
+            hint="pip install 'hansard[scale]'",
         ) from error
-    if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
-        raise StoreBroken(
-            f"There is no database of the kind {url.drivername}.",
-            hint="HANSARD_DATABASE looks like postgresql://user:password@host:5432/hansard; "
-            "without it the store is an SQLite file in the data directory.",
-        )
-    return url.set(drivername="postgresql+psycopg")
 
 
 # ── on every connection ──────────────────────────────────────────────────────────────────────
 
-_CHANGING = ("INSERT", "UPDATE", "DELETE")
+_CHANGING = ("INSERT", "UPDATE", "DELETE", "COPY")
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    from hansard.store import notices
+
+    connection.adapters.register_dumper(str, notices.Text)
 
 
 def _count(connection: sa.Connection, cursor: Any, *_: Any) -> None:
@@ -329,14 +328,20 @@ def _leave(_connection: Any, record: Any) -> None:
 
 
 def _see_that_it_lives(connection: Any, record: Any, _proxy: Any) -> None:
-    """A connection that lay idle may be broken: then all that did are made anew."""
+    """A connection that lay idle may be broken: then all that are idle are made anew."""
     if time.monotonic() - record.info.get("left", time.monotonic()) < _IDLE:
         return
     try:
         connection.execute("SELECT 1")
         connection.rollback()
     except Exception as error:
-        raise sa.exc.DisconnectionError from error
+        raise sa.exc.InvalidatePoolError from error
+
+
+def _judge(context: sa.ExceptionContext) -> None:
+    """A server that became another's copy takes no writes: look for the one that does."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────
@@ -355,11 +360,12 @@ def _explained(place: str) -> Iterator[None]:
         ) from error
 
 
-_BUSY = ("40001", "40P01", "55P03", "57014", "53300", "23505")
+_BUSY = ("40001", "40P01", "55P03", "57014", "53300", "23505", "23503")
 """Serialization failure, deadlock, lock and statement timeout, too many connections; and two that
-added the same thing at once: whoever tries again finds it there."""
+added the same thing at once, or one what the other removed: whoever tries again finds it so."""
 
-_GONE = ("08", "57P", "25P03", "25P02")
+_READ_ONLY = "25006"
+_GONE = ("08", "57P", "25P03", _READ_ONLY)
 _REFUSED = ("28", "3D000", "42501")
 _FULL = ("53100", "53200")
 
@@ -372,12 +378,17 @@ def _translated(error: sa.exc.DBAPIError, place: str) -> HansardError:
             f"There is no room left for the store {place}: {said}.",
             hint="Free some space on the database server.",
         )
-    if code in _BUSY:
+    if code in _BUSY or (not code and any(words in said for words in _CROWDED)):
         return StoreBusy(f"The store {place} is busy: {said}.", hint="Try again in a moment.")
-    if code.startswith(_REFUSED) or (not code and _is_refusal(said)):
+    if code.startswith(_REFUSED) or (not code and any(words in said for words in _LOCKED_OUT)):
         return StoreBroken(
             f"The store {place} does not let us in: {said}.",
             hint="Is HANSARD_DATABASE right, is the database there, and may the user use it?",
+        )
+    if not code and "unsupported startup parameter" in said:
+        return StoreBroken(
+            f"What stands between us and the store {place} refuses our settings: {said}.",
+            hint="A pooler must pool sessions, not transactions, and let `options` pass.",
         )
     if error.connection_invalidated or code.startswith(_GONE) or _is_broken(error):
         return StoreGone(
@@ -389,9 +400,15 @@ def _translated(error: sa.exc.DBAPIError, place: str) -> HansardError:
     )
 
 
-def _is_refusal(said: str) -> bool:
-    """While connecting libpq gives no code, only words."""
-    return "authentication failed" in said or ("database" in said and "does not exist" in said)
+# While connecting libpq gives no code, only words.
+_LOCKED_OUT = (
+    "authentication failed",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "no password supplied",
+    "permission denied for database",
+)
+_CROWDED = ("too many clients", "too many connections", "remaining connection slots")
 
 
 def _is_broken(error: sa.exc.DBAPIError) -> bool:

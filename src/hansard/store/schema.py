@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SCHEMA = "0003"
 """The newest migration; a test holds it against the scripts."""
 
+_LOCK = 0x48_61_6E_73
+"""PostgreSQL's advisory lock under which tables are made or changed."""
+
 
 def revision(connection: sa.Connection) -> str | None:
     """The migration that a database is at; ``None`` where it is empty. In a transaction."""
@@ -42,7 +45,10 @@ def see_that_it_is_not_newer(found: str | None, place: str) -> None:
 
 
 def upgrade(connection: sa.Connection, revision: str = "head") -> None:
-    """Bring the database behind ``connection`` to a revision; all of it or none."""
+    """Bring the database behind ``connection`` to a revision; all of it or none.
+
+    Whoever comes while another does it waits, and finds it done.
+    """
     with _alembic(connection) as (command, config):
         command.upgrade(config, revision)
 
@@ -65,4 +71,7 @@ def _alembic(connection: sa.Connection) -> Iterator[tuple[ModuleType, Config]]:
     config.attributes["connection"] = connection
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         yield command, config
