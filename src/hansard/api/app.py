@@ -39,6 +39,7 @@ from hansard.api.desk import Desk, desk
 from hansard.api.envelope import Envelope
 from hansard.api.journal import Journal
 from hansard.api.live_lobby import Lobby
+from hansard.api.portions import limiter
 from hansard.errors import HansardError
 from hansard.wiring import House
 
@@ -125,15 +126,18 @@ def create(house: House) -> FastAPI:
         own = app.state.desk = Desk(house)
         watch = app.state.health = health.Watch(own)
         lobby = app.state.live = Lobby(own)
+        limits = app.state.limiter = limiter(house.database)
         if journal is not None:
             journal.start()
         try:
+            await limits.start()
             await watch.start()
             await lobby.start()
             yield {"serve": serve}  # where api.connection finds it
         finally:
             await lobby.close()
             await watch.close()
+            await limits.close()
             own.close()
             if journal is not None:
                 journal.close()

@@ -12,8 +12,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hansard.api.answers import refusal, refusal_at
 from hansard.api.desk import Desk
-from hansard.api.limits import Allowance, Buckets
+from hansard.api.limits import Allowance
 from hansard.api.origin import Gate, is_loopback
+from hansard.api.portions import Limiter
 from hansard.config import ServeSettings
 from hansard.errors import HansardError, KeyInvalid, KeyMissing, NotAllowed, RateLimited
 from hansard.model import Client
@@ -120,12 +121,11 @@ class Keyring:
 class Doorkeeper:
     """Puts the :class:`Client` into ``scope["state"]["client"]``, and its key into ``["key"]``."""
 
-    def __init__(self, app: ASGIApp, serve: ServeSettings, buckets: Buckets | None = None) -> None:
+    def __init__(self, app: ASGIApp, serve: ServeSettings) -> None:
         self._app = app
         self._required = keys_are_required(serve)
         self._gate = Gate(serve, strangers=not self._required)
         self._keyring = Keyring()
-        self._buckets = Buckets() if buckets is None else buckets
         self._serve = serve
         # On loopback the only one to be kept from anything is the owner of the machine.
         self._spare_local = is_loopback(serve.host) and not (
@@ -163,7 +163,7 @@ class Doorkeeper:
         else:
             self._gate.see_origin(scope, headers)
         if path not in _OPEN:
-            self._count(scope, key)
+            await self._count(scope, key)
         wanted: keys.Scope = "read" if scope.get("method") in _LOOKING else "write"
         if key is not None and not key.may(wanted):
             raise NotAllowed(
@@ -174,7 +174,7 @@ class Doorkeeper:
     async def _key(self, scope: Scope, token: str) -> Key | None:
         found = await self._keyring.find(scope["app"].state.desk, token)
         if found is None and (self._required or keys.split(token) is not None):
-            self._count(scope, None)  # guessing is no way round the limit
+            await self._count(scope, None)  # guessing is no way round the limit
             raise KeyInvalid(
                 "This key opens nothing: it is unknown, has expired or was revoked.",
                 hint="`hansard keys list` shows the keys there are.",
@@ -182,15 +182,16 @@ class Doorkeeper:
         # Where no key is asked for, one that is not ours is none: OpenAI's clients must send some.
         return found
 
-    def _count(self, scope: Scope, key: Key | None) -> None:
+    async def _count(self, scope: Scope, key: Key | None) -> None:
+        limiter: Limiter = scope["app"].state.limiter
         if key is not None:
             rate, burst = key.rate or self._serve.rate, key.burst or self._serve.burst
-            said = self._buckets.take(key.id, rate / 60, burst)
+            said = await limiter.take(key.id, rate / 60, burst)
         elif self._spare_local:
             return
         else:
             name = _address(scope)
-            said = self._buckets.take(name, self._serve.rate / 60, self._serve.burst)
+            said = await limiter.take(name, self._serve.rate / 60, self._serve.burst)
         scope["state"]["allowance"] = said
         if said.wait:
             raise _rate_limited(said)
