@@ -14,7 +14,7 @@ import typer
 import typer.core
 
 from hansard import __version__
-from hansard.cli import check, doctor, export, jobs, keys, models, serve, transcribe, worker
+from hansard.cli import check, doctor, export, jobs, keys, models, plan, serve, transcribe, worker
 from hansard.cli.complaint import complain
 from hansard.errors import HansardError, Interrupted
 
@@ -54,6 +54,7 @@ app.add_typer(keys.app, name="keys")
 app.command("serve")(serve.serve)
 app.command("worker")(worker.worker)
 app.command("api", hidden=True)(serve.api)
+app.command("plan")(plan.plan)
 app.command("doctor")(doctor.doctor)
 
 

@@ -1,0 +1,70 @@
+"""`hansard plan`: what it rests on, and what it says."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from tests.cli.conftest import Command
+from tests.quick import QuickEngine
+
+from hansard.store.sqlite import Sqlite
+from hansard.store.tables import jobs
+
+
+def told(hansard: Command, *words: object) -> dict[str, Any]:
+    ended = hansard("plan", "--json", *words)
+    assert ended.code == 0, ended.err
+    return dict(json.loads(ended.out))
+
+
+def test_a_new_store_says_what_it_assumes(hansard: Command) -> None:
+    ended = hansard("plan", "--hours-per-day", 100)
+    assert ended.code == 0, ended.err
+    assert "workers speech" in ended.out
+    said = ended.out.splitlines()[-1]
+    assert said.startswith("Assumed, not measured: rtf, bytes per second")
+    assert " = " not in ended.out
+
+
+def test_every_figure_has_its_formula(hansard: Command) -> None:
+    ended = hansard("plan", "--hours-per-day", 100, "--explain")
+    figures = told(hansard, "--hours-per-day", 100)["figures"]
+    for one in figures.values():
+        assert f"    = {one['formula']}\n    = {one['worked']}\n" in ended.out
+    assert "⌈max(100 * 0.5 / (9 * 0.8), 2 * 0.5 / 1)" in ended.out
+
+
+def test_what_is_given_counts(hansard: Command) -> None:
+    found = told(hansard, "--hours-per-day", 100, "--rtf", 0.05, "--spare", 0)
+    assert found["bases"]["rtf"]["origin"] == "given"
+    assert found["figures"]["workers_speech"]["value"] == 1
+
+
+def test_a_store_that_has_worked_is_measured(
+    hansard: Command, data: Path, clip: Path, quick: QuickEngine
+) -> None:
+    """A minute of audio that took half a minute, by two: each takes a second for a second."""
+    del quick
+    assert hansard("transcribe", clip, "--model", "sphinx", "--offline").code == 0
+    database = Sqlite(data / "hansard.db")
+    now = time.time()
+    with database.write() as connection:
+        changed = connection.execute(
+            sa.update(jobs).values(seconds=60.0, started=now - 30.0, finished=now)
+        )
+    database.close()
+    assert changed.rowcount == 1
+    found = told(hansard, "--hours-per-day", 8, "--measured-with", 2)
+    assert abs(found["bases"]["rtf"]["value"] - 1.0) < 1e-6
+    assert found["bases"]["rtf"]["origin"] == "measured"
+    assert found["bases"]["bytes_per_second"]["value"] == clip.stat().st_size / 60.0
+    assert found["assumed"] == []
+
+
+def test_nonsense_is_refused(hansard: Command) -> None:
+    for words in (("--hours-per-day", -1), ("--hours-per-day", 1, "--deadline", 0), ()):
+        assert hansard("plan", *words).code == 2
