@@ -9,7 +9,9 @@ import msgspec
 import sqlalchemy as sa
 
 from hansard.model import Segment, Transcript
+from hansard.store import archived
 from hansard.store.database import Database
+from hansard.store.stored import as_json
 from hansard.store.tables import segments, transcripts
 
 _PIECE = 500
@@ -43,7 +45,7 @@ def save(
                     "channel": segment.channel,
                     "speaker": segment.speaker,
                     "text": segment.text,
-                    "body": _json(segment),
+                    "body": as_json(segment),
                 }
                 for offset, segment in enumerate(piece)
             ],
@@ -52,14 +54,20 @@ def save(
     connection.execute(
         transcripts.update()
         .where(transcripts.c.job == job)
-        .values(head=_json(head()), segments=position)
+        .values(head=as_json(head()), segments=position)
     )
 
 
 def head(database: Database, job: str) -> Transcript | None:
-    """A transcript without its segments; ``None`` where the job has none yet."""
+    """A transcript without its segments; ``None`` where the job has none yet.
+
+    Raises:
+        Archived: it is in the archive.
+    """
     with database.read() as connection:
         found = connection.scalar(sa.select(transcripts.c.head).where(transcripts.c.job == job))
+        if found is None:
+            archived.see_that_it_is_here(connection, job)
     return None if found is None else msgspec.json.decode(found, type=Transcript)
 
 
@@ -91,7 +99,3 @@ def stream(database: Database, job: str) -> Iterator[Segment]:
         if row.found < _PIECE:
             return
         last = row.last
-
-
-def _json(value: msgspec.Struct) -> str:
-    return msgspec.json.encode(value).decode()
