@@ -127,8 +127,11 @@ class Rough:
         """One thing happens."""
         kind = self.chance.choices(self.names, [KINDS[name] for name in self.names])[0]
         self.hit[kind] += bool(getattr(self, kind)())
-        for worker in self.one.workers:
-            worker.see()
+        self.see()
+
+    def see(self) -> None:
+        for one in (self.one.front, *self.one.workers):
+            one.see()
 
     def kills(self) -> int:
         return sum(self.hit[kind] for kind in COUNTS_AS_KILL)
@@ -164,7 +167,7 @@ class Rough:
         return reached
 
     def api(self) -> bool:
-        return self._up() and self.one.front.kill("api")
+        return self.one.front.kill("api")
 
     def supervisor(self) -> bool:
         return self._again("supervisor")
@@ -172,15 +175,7 @@ class Rough:
     def front(self) -> bool:
         return self._again("all")
 
-    def _up(self) -> bool:
-        process = self.one.front.process
-        assert process is not None
-        if process.poll() is not None:
-            raise SystemExit(f"the front ended:\n{self.one.front.said()[-3000:]}")
-        return True
-
     def _again(self, what: str) -> bool:
-        self._up()
         done = self.one.front.kill(what)
         self.one.front.start(wait=False)
         return done
@@ -334,12 +329,16 @@ def rough_run(rough: Rough, batch: list[Path], given: argparse.Namespace) -> tup
     still_open = sum(state != "completed" for state in rough.one.front.states().values())
 
     def over() -> bool:
-        for worker in rough.one.workers:
-            worker.see()
+        rough.see()
         return finished(rough.one, len(batch))
 
     until(over, "everything is completed", 1200)
-    until(rough.one.front.is_up, "it is up")
+
+    def up() -> bool:
+        rough.see()
+        return rough.one.front.is_up()
+
+    until(up, "it is up")
     return still_open, rough.one.stop()
 
 
@@ -404,6 +403,10 @@ def main() -> None:
             "windows_never_heard": len(set(once) - set(heard)),
             "same_bytes": same,
             "exit_code": code,
+            "started_again_since_the_store_was_away": {
+                "front": one.front.gave_up,
+                "workers": sum(worker.gave_up for worker in one.workers),
+            },
             "left_over": left,
             "answers": {str(status): count for status, count in one.front.answers.items()},
             "refusals": dict(one.front.refusals.most_common(5)),

@@ -31,6 +31,7 @@ from hansard.model import (
     Transcript,
     Word,
 )
+from hansard.store.database import Database
 from hansard.store.sqlite import Sqlite
 from hansard.store.tables import jobs, recordings, segments, transcripts
 
@@ -179,9 +180,14 @@ def _segments(seconds: float) -> Iterator[Segment]:
         number += 1
 
 
-def fill(data: Path, count: int, *, seconds: float = 60.0, longest: float = 3600.0) -> str:
-    """Add ``count`` completed transcriptions, the newest of ``longest`` seconds; its id."""
-    database = Sqlite(data / "hansard.db")
+def fill(
+    place: Path | Database, count: int, *, seconds: float = 60.0, longest: float = 3600.0
+) -> str:
+    """Add ``count`` completed transcriptions, the newest of ``longest`` seconds; its id.
+
+    ``place`` is a data directory, whose store is SQLite, or an open store.
+    """
+    database = Sqlite(place / "hansard.db") if isinstance(place, Path) else place
     now = time.time() - count
     job = ""
     for first in range(0, count, 500):
@@ -190,7 +196,8 @@ def fill(data: Path, count: int, *, seconds: float = 60.0, longest: float = 3600
                 length = longest if number == count - 1 else seconds
                 job = rows.new_id(now + number)
                 _insert(connection, job, number, length, now + number)
-    database.close()
+    if isinstance(place, Path):
+        database.close()
     return job
 
 

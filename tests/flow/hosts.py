@@ -21,6 +21,7 @@ from tests.flow.running import LAUNCHED, Service
 from tests.flow.wire import Wire
 from tests.waiting import until
 
+from hansard.errors import MachineError
 from hansard.jobs.presence import serving
 
 SHARED = ("recordings", "pcm")
@@ -37,6 +38,8 @@ class Worker:
         self.process: subprocess.Popen[bytes] | None = None
         self.deaths = 0
         """How often it was found killed, by whomever."""
+        self.gave_up = 0
+        """How often it ended by itself because the store could not be reached: error 5."""
 
     def start(self) -> None:
         with (self.folder / "out").open("ab") as out:
@@ -53,12 +56,15 @@ class Worker:
         return self.process is not None and self.process.poll() is None
 
     def see(self) -> None:
-        """Start it again where it has died of SIGKILL; what else it ended of is a fault."""
+        """Start it again where it has ended, as an init system does; see that it had a reason."""
         if self.process is None or self.process.poll() is None:
             return
         code = self.process.returncode
-        assert code == -signal.SIGKILL, f"a worker ended with {code}:\n{self.said()[-4000:]}"
-        self.deaths += 1
+        if code == MachineError.exit_code:
+            self.gave_up += 1
+        else:
+            assert code == -signal.SIGKILL, f"a worker ended with {code}:\n{self.said()[-4000:]}"
+            self.deaths += 1
         self.start()
 
     def kill(self) -> bool:
@@ -89,6 +95,18 @@ class Front(Service):
         self.answers = Counter[int]()
         """How often the API gave which status to a recording."""
         self.refusals = Counter[str]()
+        self.gave_up = 0
+
+    def see(self) -> None:
+        """Start it again where it gave up, as an init system does."""
+        if self.process is None or self.process.poll() is None:
+            return
+        code = self.process.returncode
+        assert code == MachineError.exit_code, (
+            f"the front ended with {code}:\n{self.said()[-4000:]}"
+        )
+        self.gave_up += 1
+        self.start(wait=False)
 
     def send(self, recording: Path) -> str | None:
         """Send a recording; ``None`` where it must be sent again."""
@@ -115,7 +133,12 @@ class Front(Service):
 
     def submit(self, recording: Path) -> str:
         """Send a recording until it is accepted, whatever dies or cannot be reached meanwhile."""
-        return until(lambda: self.send(recording), f"{recording.name} is accepted")
+
+        def sent() -> str | None:
+            self.see()
+            return self.send(recording)
+
+        return until(sent, f"{recording.name} is accepted")
 
     def states(self) -> dict[str, str]:
         with psycopg.connect(self.address) as connection:
@@ -196,6 +219,7 @@ class Cluster:
         if self.front.process is not None:
             for one in self.front.left():
                 one.kill()
+            self.front.process.wait()
             until(lambda: not self.front.left(), "nobody is left")
         for wire in self.wires:
             wire.close()
