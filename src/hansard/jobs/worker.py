@@ -182,10 +182,9 @@ class Crew:
         """Kinds of work that are done here."""
         return list(self._pools)
 
-    @property
-    def stopping(self) -> bool:
-        """Whether no more work is taken."""
-        return self._stop.is_set()
+    def pause(self, seconds: float = 0.0) -> bool:
+        """Sleep, but not beyond the end: whether no more work is taken."""
+        return self._stop.wait(seconds)
 
     def hands_of(self, pool: Pool) -> tuple[int, int]:
         """Units of a pool that are in hand now, and how many were taken up since the start."""
@@ -207,7 +206,10 @@ class Crew:
         deadline = time.monotonic() + patience
         for thread in list(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))
-        self._queue.give_back()
+        try:
+            self._queue.give_back()
+        except HansardError as error:  # the leases run out by themselves
+            _log.warning("what was in hand is not given back: %s", error.message)
         return not any(thread.is_alive() for thread in self._threads)
 
     def _spawn(self, name: str, work: Callable[[], None]) -> None:
@@ -271,10 +273,8 @@ class Crew:
                         self._open(pair)
                 now = time.monotonic()
                 if now - renewed >= beat:
-                    renewed = now
-                    held = self._worth_waiting_for()
-                    if held:
-                        self._queue.renew(held)
+                    self._queue.renew(self._worth_waiting_for())
+                    renewed = now  # not before it worked: then the next look does it
                 if now - looked >= _ROUND:
                     looked = now
                     for job in self._queue.expire():
@@ -282,16 +282,16 @@ class Crew:
                     self._tidy()
             database.wait(seen, _NAP)
 
-    def _worth_waiting_for(self) -> list[str]:
-        """Tokens in hand, without those that took too long: their leases end, others take over."""
+    def _worth_waiting_for(self) -> list[Unit]:
+        """What is in hand, without what took too long: its leases end, others take over."""
         now = self._clock()
         with self._guard:
-            in_hand = list(self._in_hand.items())
+            in_hand = list(self._in_hand.values())
         held = []
-        for token, one in in_hand:
+        for one in in_hand:
             taken = now - one.since
             if taken <= one.limit:
-                held.append(token)
+                held.append(one.unit)
                 continue
             what = (one.unit.step, one.unit.job.id, taken)
             if not one.given_up:
@@ -327,13 +327,17 @@ class Crew:
                 for lane in lanes:
                     lane.join()
         except HansardError as error:
-            self._queue.fail_model(*pair, error)
+            self._say_that_it_fails(pair, error)
         except Exception as error:  # noqa: BLE001 it is logged and becomes the jobs' failure
             _log.exception("cannot load %s/%s", *pair)
-            self._queue.fail_model(*pair, _unexpected(error))
+            self._say_that_it_fails(pair, _unexpected(error))
         finally:
             with self._guard:
                 self._open_lanes.discard(pair)
+
+    def _say_that_it_fails(self, pair: tuple[str, str], error: HansardError) -> None:
+        with self._patient():  # if it cannot be said now, the next try to load it says it
+            self._queue.fail_model(*pair, error)
 
     def _lane(self, pair: tuple[str, str], listener: Listener) -> None:
         queue = self._queue
@@ -349,6 +353,7 @@ class Crew:
             # Not at each ring: the bell rings often, and a model that nobody needs may wait.
             if self._clock() - looked >= _NAP:
                 looked = self._clock()
-                if pair not in queue.waiting_models():
-                    return
+                with self._patient():
+                    if pair not in queue.waiting_models():
+                        return
             queue.database.wait(seen, _NAP)
