@@ -7,9 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -64,6 +68,30 @@ def _postgres() -> Iterator[Callable[[], str]]:
 def postgres(_postgres: Callable[[], str]) -> str:
     """The address of an empty PostgreSQL database; skips where there is no server."""
     return _postgres()
+
+
+@pytest.fixture(scope="session")
+def _storage() -> Iterator[Callable[[], str]]:
+    """Starts object storage at the first call, for all tests of this process."""
+    from tests import storage
+
+    with ExitStack() as stack:
+        made: list[str] = []
+
+        def ready() -> str:
+            if not made:
+                made.append(stack.enter_context(storage.server()))
+            return made[0]
+
+        yield ready
+
+
+@pytest.fixture
+def storage(_storage: Callable[[], str]) -> Storage:
+    """An empty bucket of one's own."""
+    from tests import storage
+
+    return storage.fresh(_storage())
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

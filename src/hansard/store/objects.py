@@ -202,17 +202,22 @@ class Objects(Files):
         for pause in _PAUSES:
             time.sleep(pause)
             # It is whole from one moment to the next, and its beginning is gone a little later.
+            longest = 0
             for object_ in (place, f"{place}.part", place):
-                try:
-                    found = self.bucket.get(object_, 0, self._chunk)
-                except FileNotFoundError:
-                    continue
-                if len(found) >= size:
+                found = self._get(object_)
+                longest = max(longest, len(found))
+                if longest >= size:
                     self._chunks.put(name, found)
                     return memoryview(found)
-            if self._whole(key) is not None:
+            if not longest or self._whole(key) is not None:
                 break
         return None
+
+    def _get(self, key: str) -> bytes:
+        try:
+            return self.bucket.get(key, 0, self._chunk)
+        except FileNotFoundError:
+            return b""
 
     def has_pcm(self, key: str, channels: int) -> bool:
         """Whether ``whole`` is there."""

@@ -12,6 +12,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -83,6 +84,17 @@ def parsed(address: str) -> tuple[str, str]:
     return found.netloc, f"{prefix}/" if prefix else ""
 
 
+_LOADING = threading.Lock()
+"""A session makes one client at a time. What it reads for the first it knows for the next."""
+
+
+@cache
+def _session() -> Any:
+    import boto3
+
+    return boto3.session.Session()
+
+
 class Clients:
     """Makes the clients of one process, each when it is first asked for."""
 
@@ -108,7 +120,6 @@ class Clients:
 
     def _make(self, *, hasty: bool) -> Any:
         try:
-            import boto3
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError
         except ModuleNotFoundError as error:
@@ -133,14 +144,15 @@ class Clients:
         # Others than AWS have no regions, but a signature has one in it.
         region = asked.region or ("us-east-1" if asked.endpoint else None)
         try:
-            client = boto3.session.Session().client(
-                "s3",
-                endpoint_url=asked.endpoint,
-                region_name=region,
-                aws_access_key_id=asked.access_key,
-                aws_secret_access_key=asked.secret_key,
-                config=config,
-            )
+            with _LOADING:
+                client = _session().client(
+                    "s3",
+                    endpoint_url=asked.endpoint,
+                    region_name=region,
+                    aws_access_key_id=asked.access_key,
+                    aws_secret_access_key=asked.secret_key,
+                    config=config,
+                )
         except (BotoCoreError, ValueError) as error:
             raise BadSettings(
                 f"Object storage cannot be used: {error}",
@@ -166,7 +178,7 @@ def encrypted(settings: S3Settings) -> dict[str, str]:
     """What is said with everything that is written about its encryption."""
     if settings.encryption == "none":
         return {}
-    said = {"ServerSideEncryption": settings.encryption}
+    said: dict[str, str] = {"ServerSideEncryption": settings.encryption}
     if settings.kms_key is not None:
         said["SSEKMSKeyId"] = settings.kms_key
     return said
