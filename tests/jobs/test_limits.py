@@ -139,10 +139,10 @@ def test_a_job_that_takes_too_long_fails_and_says_so(timed: Queue, clock: Clock)
     assert unit is not None
     for _ in range(3):
         clock.now += 50
-        timed.renew([unit.token])
+        timed.renew([unit])
     assert timed.expire() == []
     clock.now += 11
-    timed.renew([unit.token])
+    timed.renew([unit])
     assert timed.expire() == [job.id]
     failed = state(timed, job)
     assert failed.state == "failed"
@@ -182,7 +182,7 @@ def test_another_try_has_its_time_anew(timed: Queue, clock: Clock) -> None:
     unit = timed.claim_step()
     assert unit is not None
     clock.now += 161
-    timed.renew([unit.token])
+    timed.renew([unit])
     assert timed.expire() == [job.id]
     again = timed.retry(job.id)
     assert again.deadline is None

@@ -136,7 +136,7 @@ def test_renewing_keeps_a_lease(queue: Queue, clock: Clock) -> None:
     assert unit is not None
     for _ in range(5):
         clock.now += queue.lease_seconds * 0.9
-        queue.renew([unit.token])
+        queue.renew([unit])
         assert listen(queue) is None
 
 

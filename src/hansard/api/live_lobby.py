@@ -189,7 +189,7 @@ class Lobby:
                 self._dismiss()
                 if time.monotonic() - renewed >= lease and self._sessions:
                     renewed = time.monotonic()
-                    held = [s.recorder.unit.token for s in self._sessions.values()]
+                    held = [s.recorder.unit for s in self._sessions.values()]
                     await self._desk.write(self._parts.queue.renew, held)
             except HansardError as error:  # a store in trouble is asked again
                 _log.warning("%s", error.message)

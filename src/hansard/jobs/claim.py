@@ -1,8 +1,9 @@
 """Which rows a worker should take next: the one place where SQL decides about urgency.
 
 First the groups of jobs that want something are found, by one walk through ``ix_jobs_open``;
-``shares`` ranks them; then the first row of the best group is sought. Nothing is taken here: the
-queue does that, in a transaction that takes only what is still free.
+``shares`` ranks them; then the first rows of the best group are sought. Nothing is taken here: the
+queue does that, in a transaction that takes only what is still free. Any number of workers may
+have chosen the same: each takes what no other has locked, and none waits for another.
 
 Statements are built once: building one costs several times what SQLite needs to run it.
 """
@@ -10,7 +11,8 @@ Statements are built once: building one costs several times what SQLite needs to
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +20,7 @@ import sqlalchemy as sa
 from hansard.jobs import shares
 from hansard.jobs.limits import UNKNOWN
 from hansard.jobs.shares import BOTH, Group
-from hansard.model import SAMPLE_RATE, Pool
+from hansard.model import SAMPLE_RATE
 from hansard.store.tables import IS_LEFT, IS_OPEN, jobs, windows
 from hansard.store.tables import shares as clocks
 
@@ -34,7 +36,12 @@ _LEADS = 4
 
 _NOW = sa.bindparam("now", type_=sa.Double)
 
-_MINE = sa.and_(IS_OPEN, jobs.c.pool.in_(sa.bindparam("pools", expanding=True)))
+_MINE = sa.and_(
+    IS_OPEN,
+    jobs.c.pool.in_(sa.bindparam("pools", expanding=True)),
+    jobs.c.id.not_in(sa.bindparam("elsewhere", expanding=True)),
+)
+"""Of a pool, and not out of reach: see ``jobs.reach``."""
 
 _LEFT = (jobs.c.planned_samples - jobs.c.heard_samples) / float(SAMPLE_RATE)
 
@@ -101,28 +108,34 @@ _STEP_GROUPS = _with_clocks(
     ).where(_MINE)
 )
 _FIRST_TO_BEGIN, _FIRST_TO_END = (
-    sa.select(jobs).where(_MINE, _IN_GROUP, wanted).order_by(jobs.c.created, jobs.c.id).limit(1)
+    sa.select(jobs)
+    .where(_MINE, _IN_GROUP, wanted)
+    .order_by(jobs.c.created, jobs.c.id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
     for wanted in (_BEGINNING, _ENDING)
 )
 
 
-def step(
-    connection: sa.Connection, now: float, pools: Collection[Pool], *, quick: bool = False
-) -> sa.Row[Any] | None:
-    """The job most in need of preparing, finishing, or all of its one step.
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Whose turn it is: a group of jobs, of which one is to be begun, or ended."""
 
-    Args:
-        connection: a transaction.
-        now: the time.
-        pools: kinds of work that the caller does.
-        quick: only what is over soon: short recordings, and finishing.
+    group: Group
+    ends: bool
+
+
+def steps(connection: sa.Connection, asked: dict[str, Any]) -> list[Turn]:
+    """Groups with a job that is to be prepared, finished, or done at a stroke; in their order.
+
+    ``asked`` has ``now``, ``pools``, ``elsewhere``, and ``quick``: only what is over soon, which is
+    short recordings, and finishing.
     """
-    asked = {"now": now, "pools": list(pools), "quick": quick}
     found = connection.execute(_STEP_GROUPS, asked).all()
     if not found:
-        return None
+        return []
     served = _served(found)
-    last = _best(
+    last = shares.ranked(
         [
             Group(row.priority, row.tenant, row.lane, row.ending)
             for row in found
@@ -130,17 +143,19 @@ def step(
         ],
         served,
     )
-    first = _best(_not_crowded(found), _with_what_lies_ready(served, found))
-    # What only has to be finished goes first: it is quick, and somebody waits for it.
-    if last is not None and (first is None or last.priority >= first.priority):
-        return connection.execute(_FIRST_TO_END, asked | _names(last)).first()
-    if first is not None:
-        return connection.execute(_FIRST_TO_BEGIN, asked | _names(first)).first()
-    return None
+    first = shares.ranked(_not_crowded(found), _with_what_lies_ready(served, found))
+    turns = []
+    while first or last:
+        # What only has to be finished goes first: it is quick, and somebody waits for it.
+        ends = bool(last) and (not first or last[0].priority >= first[0].priority)
+        turns.append(Turn((last if ends else first).pop(0), ends))
+    return turns
 
 
-def _best(groups: list[Group], served: shares.Clocks) -> Group | None:
-    return next(iter(shares.ranked(groups, served)), None)
+def step(connection: sa.Connection, asked: dict[str, Any], turn: Turn) -> sa.Row[Any] | None:
+    """The first job of a turn that nobody else has locked; locked from now on."""
+    first = _FIRST_TO_END if turn.ends else _FIRST_TO_BEGIN
+    return connection.execute(first, asked | _names(turn.group)).first()
 
 
 def _not_crowded(found: Sequence[sa.Row[Any]]) -> list[Group]:
@@ -212,30 +227,41 @@ _TAKEN_OF = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Windows that are best decoded together: ``wanted`` of them, the best ones first."""
+
+    lead: str
+    """The job that they are chosen for."""
+    samples: int
+    """Of its first window: those nearest to that are best."""
+    wanted: int
+    rows: list[sa.Row[Any]]
+    """More than are wanted, where there are more: others may be quicker."""
+
+    @property
+    def best(self) -> list[sa.Row[Any]]:
+        """What is taken if nobody is quicker."""
+        return self.rows[: self.wanted]
+
+
 def batch(
-    connection: sa.Connection,
-    engine: str,
-    model: str,
-    *,
-    batch: int,
-    lanes: int,
-    now: float,
-    pools: Collection[Pool],
-) -> list[sa.Row[Any]]:
-    """Windows of one model that are best decoded together; empty where it is better to wait.
+    connection: sa.Connection, asked: dict[str, Any], *, batch: int, lanes: int, ahead: int
+) -> Batch | None:
+    """Windows of one model that are best decoded together; ``None`` where it is better to wait.
 
     The earliest window of the most urgent job comes first, so that words appear in the order
-    they were spoken; it is joined by those nearest to it in length.
+    they were spoken; it is joined by those nearest to it in length. ``asked`` has ``now``,
+    ``pools``, ``elsewhere``, ``engine`` and ``model``; of a job ``ahead`` windows are looked at.
     """
-    asked = {"engine": engine, "model": model, "now": now, "pools": list(pools)}
     found = connection.execute(_WINDOW_GROUPS, asked).all()
     groups = [Group(row.priority, row.tenant, row.lane, row.since) for row in found]
     for group in shares.ranked(groups, _served(found)):
         for lead in connection.execute(_LEADING, asked | _names(group)).all():
-            chosen = _led_by(connection, lead, asked, batch=batch, lanes=lanes)
-            if chosen:
+            chosen = _led_by(connection, lead, asked, batch=batch, lanes=lanes, most=ahead)
+            if chosen is not None:
                 return chosen
-    return []
+    return None
 
 
 def _led_by(
@@ -245,23 +271,23 @@ def _led_by(
     *,
     batch: int,
     lanes: int,
-) -> list[sa.Row[Any]]:
+    most: int,
+) -> Batch | None:
     """The batch that begins with the first window of a job, if its time has come."""
-    most = batch * max(LOOK_AHEAD, lanes)
     ahead = list(
         connection.execute(_FREE_OF, {"now": asked["now"], "of": lead.id, "most": most}).all()
     )
     patient = lead.prepared is None and lead.kind != "live"
     if patient and len(ahead) < batch and connection.execute(_TAKEN_OF, {"of": lead.id}).first():
-        return []
+        return None
     # Near the end each lane takes its share, so that none is left with a whole batch alone.
     wanted = min(batch, max(1, -(-len(ahead) // lanes))) if lead.prepared else batch
-    first = ahead[0]
-    ahead.sort(key=lambda row: (abs(row.samples - first.samples), row.id))
-    chosen = ahead[:wanted]
-    if lead.language is not None and len(chosen) < batch and len(ahead) <= wanted:
-        chosen += _of_other_jobs(connection, lead, asked, batch - len(chosen))
-    return chosen
+    samples = ahead[0].samples
+    ahead.sort(key=lambda row: (abs(row.samples - samples), row.id))
+    if lead.language is not None and len(ahead) <= wanted and len(ahead) < batch:
+        others = _of_other_jobs(connection, lead, asked, batch - len(ahead))
+        return Batch(lead.id, samples, len(ahead) + len(others), ahead + others)
+    return Batch(lead.id, samples, min(wanted, len(ahead)), ahead)
 
 
 def _of_other_jobs(
@@ -295,9 +321,9 @@ _WAITING = (
 )
 
 
-def models(connection: sa.Connection, now: float, pools: Collection[Pool]) -> list[tuple[str, str]]:
+def models(connection: sa.Connection, asked: dict[str, Any]) -> list[tuple[str, str]]:
     """Engine and model of jobs that have or will have windows to hear, urgent ones first."""
-    found = connection.execute(_MODELS, {"now": now, "pools": list(pools)})
+    found = connection.execute(_MODELS, asked)
     return [(row.engine, row.model) for row in found]
 
 
@@ -334,33 +360,64 @@ _HELD: dict[str, Any] = {
 
 TAKE_STEP = (
     jobs.update()
-    .where(
-        jobs.c.id == sa.bindparam("job"),
-        jobs.c.step == sa.bindparam("was_step"),
-        jobs.c.attempt == sa.bindparam("was_attempt"),
-        IS_FREE_STEP,
-    )
+    .where(jobs.c.id == sa.bindparam("job"))
     .values(_UNDER_WAY | _HELD | {"attempt": jobs.c.attempt + 1})
     .returning(jobs)
 )
-"""Takes a job whose step is to be done, if it is as it was; gives its row."""
+"""Takes a job that :func:`step` gave; gives its row."""
 
-TAKE_WINDOWS = (
-    windows.update()
+_BEST = (
+    sa.select(windows.c.id)
     .where(
         windows.c.id.in_(sa.bindparam("windows", expanding=True)),
+        windows.c.job.in_(sa.bindparam("jobs", expanding=True)),
         IS_FREE_WINDOW,
-        sa.exists().where(jobs.c.id == windows.c.job, IS_OPEN),
     )
+    .order_by(
+        windows.c.job != sa.bindparam("lead"),
+        sa.func.abs(windows.c.samples - sa.bindparam("about", type_=sa.BigInteger)),
+        windows.c.id,
+    )
+    .limit(sa.bindparam("wanted"))
+    .with_for_update(skip_locked=True)
+    # Apart, and not a subquery: that could be run, and lock rows, more than once.
+    .cte("best")
+)
+TAKE_WINDOWS = (
+    windows.update()
+    .where(windows.c.id.in_(sa.select(_BEST.c.id)))
     .values(_HELD | {"state": "taken", "attempt": windows.c.attempt + 1})
     .returning(windows.c.id)
 )
-"""Takes those windows that are still free; gives their names."""
+"""Takes the best of some windows that are still free and that nobody has locked; their names."""
 
-BEGIN = (
-    jobs.update()
-    .where(jobs.c.id.in_(sa.bindparam("jobs", expanding=True)))
-    .values(_UNDER_WAY)
-    .returning(jobs)
-)
-"""Marks jobs as under way; gives their rows."""
+BEGIN = jobs.update().where(jobs.c.id == sa.bindparam("job")).values(_UNDER_WAY).returning(jobs)
+"""Marks a job as under way; gives its row."""
+
+
+def is_under_way(job: sa.Row[Any], now: float) -> bool:
+    """Whether :data:`BEGIN` would change nothing."""
+    in_time = job.step == "record" or (job.deadline is not None and job.deadline >= now)
+    return job.state == "running" and job.started is not None and in_time
+
+
+def _renewal(table: sa.Table) -> sa.Update:
+    mine = (
+        sa.select(table.c.id)
+        .where(
+            table.c.id.in_(sa.bindparam("ids", expanding=True)),
+            table.c.token.in_(sa.bindparam("tokens", expanding=True)),
+            table.c.state != sa.literal_column("'done'"),
+        )
+        .with_for_update(key_share=True, skip_locked=True)
+        .cte("mine")
+    )
+    return (
+        table.update()
+        .where(table.c.id.in_(sa.select(mine.c.id)))
+        .values(lease_until=sa.bindparam("until"))
+    )
+
+
+RENEW_JOBS, RENEW_WINDOWS = _renewal(jobs), _renewal(windows)
+"""Move the deadlines of rows ``ids`` that are held by ``tokens`` and that nobody has locked."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -17,9 +17,11 @@ from hansard.config import QueueSettings
 from hansard.errors import HansardError, InvalidState, LeaseLost, QueueFull, TimedOut
 from hansard.jobs import claim, rows, states, webhooks
 from hansard.jobs.limits import allowance
+from hansard.jobs.patience import surely
+from hansard.jobs.reach import Reach
 from hansard.jobs.rows import Unit
 from hansard.model import OPEN_STATES, POOLS, Client, Job, Pool
-from hansard.store import usage
+from hansard.store import locks, usage
 from hansard.store.database import Database
 from hansard.store.lives import PLACEHOLDER
 from hansard.store.tables import IS_LEFT, IS_OPEN, jobs, recordings, windows
@@ -27,6 +29,11 @@ from hansard.store.tables import IS_LEFT, IS_OPEN, jobs, recordings, windows
 _log = logging.getLogger("hansard.queue")
 
 NOBODY = Client()
+
+T = TypeVar("T")
+
+_ENDS = "ends of several jobs"
+"""A lock: each end adds to the sums of a tenant, and two who end several jobs may meet there."""
 
 _RECENTLY = 600.0
 """Seconds over which it is measured how fast jobs end."""
@@ -45,10 +52,13 @@ class Ledger:
         settings: QueueSettings | None = None,
         pools: Collection[Pool] = frozenset(POOLS.values()),
         clock: Callable[[], float] = time.time,
+        reach: Reach | None = None,
     ) -> None:
         """``owner`` is the worker's name in the rows it claims (``jobs.presence``).
 
-        Only jobs of ``pools`` are claimed; those of others are still submitted, seen and ended.
+        Only jobs of ``pools`` are claimed, and only what is within ``reach`` of this host; those of
+        others are still submitted, seen and ended. ``clock`` tells seconds since the epoch: those
+        of all hosts must agree to a fraction of a lease.
         """
         self.database = database
         self.owner = owner
@@ -56,6 +66,7 @@ class Ledger:
         self.attempts = attempts
         self.settings = settings or QueueSettings()
         self.pools = frozenset(pools)
+        self.reach = reach
         self._clock = clock
 
     # ── seeing ───────────────────────────────────────────────────────────────────────────────
@@ -94,7 +105,7 @@ class Ledger:
         """Whether anything of a claimed unit is still ours."""
         with self.database.read() as connection:
             step = sa.select(jobs.c.id).where(jobs.c.token == unit.token, IS_OPEN)
-            heard = sa.select(windows.c.id).where(windows.c.token == unit.token)
+            heard = sa.select(windows.c.id).where(windows.c.token == unit.token, IS_LEFT)
             if unit.parts:
                 heard = heard.where(windows.c.id.in_([part.id for part in unit.parts]))
                 return connection.execute(heard.limit(1)).first() is not None
@@ -104,28 +115,42 @@ class Ledger:
 
     def fail(self, unit: Unit, error: HansardError) -> None:
         """A unit went wrong: give up, or try again later, as the error's class says."""
-        now = self._clock()
-        with self.database.write() as connection:
-            for job in {part.job.id for part in unit.parts} or {unit.job.id}:
-                row = connection.execute(sa.select(jobs).where(jobs.c.id == job)).first()
-                tried = None if row is None else self._tried(connection, unit, row)
-                if row is None or row.state not in OPEN_STATES or tried is None:
-                    continue  # deleted, cancelled, or another's by now: nothing of ours to report
-                states.note(connection, job, unit.step, error.failure(), owner=self.owner, now=now)
-                states.set_back(connection, job, error, tried=tried, limit=self.attempts, now=now)
-            states.let_go(connection, windows.c.token == unit.token, jobs.c.token == unit.token)
+
+        def report(_: bool) -> None:
+            now = self._clock()
+            with self.database.write() as connection:
+                ids = sorted({part.job.id for part in unit.parts} or {unit.job.id})
+                if len(ids) > 1:
+                    locks.alone(connection, _ENDS)
+                for row in states.lock(connection, ids):
+                    tried = self._tried(connection, unit, row)
+                    if row.state not in OPEN_STATES or tried is None:
+                        continue  # cancelled, or another's by now: nothing of ours to report
+                    cause = error.failure()
+                    states.note(connection, row.id, unit.step, cause, owner=self.owner, now=now)
+                    states.set_back(
+                        connection, row.id, error, tried=tried, limit=self.attempts, now=now
+                    )
+                mine = (windows.c.token == unit.token, jobs.c.token == unit.token)
+                states.let_go(connection, ids, *mine)
+
+        self._surely(unit, report)
 
     def fail_model(self, engine: str, model: str, error: HansardError) -> None:
         """A model cannot be loaded: every open job that needs it fails, or waits for better."""
         now = self._clock()
         with self.database.write() as connection:
+            locks.alone(connection, _ENDS)
             needing = connection.execute(
-                sa.select(jobs).where(
+                sa.select(jobs)
+                .where(
                     jobs.c.engine == engine,
                     jobs.c.model == model,
                     IS_OPEN,
                     jobs.c.step.in_(("record", "prepare", "listen")),
                 )
+                .order_by(jobs.c.id)
+                .with_for_update()
             ).all()
             for row in needing:
                 tried = states.note(
@@ -140,27 +165,33 @@ class Ledger:
         self.free([self.owner], worn=False)
 
     def free(self, owners: Iterable[str], *, worn: bool = True) -> None:
-        """Free what these workers held. ``worn``: the claim counts as an attempt, and is noted."""
+        """Free what these workers held. ``worn``: the claim counts as an attempt, and is noted.
+
+        Should one of them live after all, it may not write any more: its tokens are gone.
+        """
         held = list(owners)
         if not held:
             return
         now = self._clock()
         with self.database.write() as connection:
+            # What they held when it was looked at, and what they hold once it cannot change.
+            ids = sorted({job for job, _, _ in states.holders(connection, held)})
+            states.lock(connection, ids)
             if worn:
-                for job, step, owner in states.holders(connection, held):
-                    states.note_worn(connection, job, step, owner=owner, now=now)
-            states.let_go(connection, windows.c.owner.in_(held), jobs.c.owner.in_(held), worn=worn)
+                for job, step, owner in sorted(states.holders(connection, held)):
+                    if job in ids:
+                        states.note_worn(connection, job, step, owner=owner, now=now)
+            theirs = (windows.c.owner.in_(held), jobs.c.owner.in_(held))
+            states.let_go(connection, ids, *theirs, worn=worn)
 
     def expire(self) -> list[str]:
         """End jobs that have run for too long; their names.
 
-        A job that only waits for its turn is left alone: its time begins anew with its turn.
+        A job that only waits for its turn is left alone: its time begins anew with its turn. One
+        that is locked just now is looked at the next time.
         """
         now = self._clock()
         late = sa.select(jobs).where(IS_OPEN, jobs.c.deadline < now)
-        with self.database.read() as connection:
-            if connection.execute(late.limit(1)).first() is None:
-                return []
         taken = sa.exists().where(
             windows.c.job == jobs.c.id,
             IS_LEFT,
@@ -168,8 +199,13 @@ class Ledger:
             windows.c.lease_until >= now,
         )
         in_hand = sa.or_(jobs.c.state == "retrying", jobs.c.lease_until >= now, taken)
+        with self.database.read() as connection:
+            if connection.execute(late.where(in_hand).limit(1)).first() is None:
+                return []
         with self.database.write() as connection:
-            found = connection.execute(late.where(in_hand)).all()
+            locks.alone(connection, _ENDS)
+            locked = late.where(in_hand).order_by(jobs.c.id).with_for_update(skip_locked=True)
+            found = connection.execute(locked).all()
             for row in found:
                 minutes = (now - row.deadline + self._allowance(row)) / 60
                 error = TimedOut(
@@ -191,7 +227,7 @@ class Ledger:
             InvalidState: it has ended already.
         """
         with self.database.write() as connection:
-            row = states.row(connection, job_id, tenant)
+            row = states.locked(connection, job_id, tenant)
             if row.state not in OPEN_STATES:
                 raise InvalidState(
                     f"Job {row.id} is {row.state}: there is nothing to cancel.",
@@ -217,7 +253,7 @@ class Ledger:
             QuotaUsedUp: the day of the key that it came with has no room for it.
         """
         with self.database.write() as connection:
-            row = states.row(connection, job_id, tenant)
+            row = states.locked(connection, job_id, tenant)
             if row.state not in ("failed", "cancelled"):
                 raise InvalidState(
                     f"Job {row.id} is {row.state}: only failed and cancelled jobs are retried.",
@@ -233,7 +269,7 @@ class Ledger:
                     f"Job {row.id} was stopped before anything was recorded.",
                     hint="Begin a new one.",
                 )
-            self._see_room(connection, row.key, row.seconds)
+            self._see_room(connection, row.key, row.seconds, taking=True)
             states.revive(connection, row, by=by or self.owner, now=self._clock())
             return rows.job(states.row(connection, row.id))
 
@@ -259,7 +295,8 @@ class Ledger:
             UnknownJob: there is none, or it is another tenant's.
         """
         with self.database.write() as connection:
-            row = states.row(connection, job_id, tenant)
+            locks.recording(connection, states.row(connection, job_id, tenant).recording)
+            row = states.locked(connection, job_id, tenant)
             if row.state in OPEN_STATES:
                 states.end(connection, row.id, "cancelled", None, now=self._clock())
             webhooks.forget(connection, row.id)
@@ -274,17 +311,25 @@ class Ledger:
     # ── inside a transaction ─────────────────────────────────────────────────────────────────
 
     def _see_room(
-        self, connection: sa.Connection, key: str | None = None, seconds: float | None = None
+        self,
+        connection: sa.Connection,
+        key: str | None = None,
+        seconds: float | None = None,
+        *,
+        taking: bool = False,
     ) -> None:
         """That there is room for one more, and in the day of a key for its audio.
 
-        Asked in the transaction that accepts: of any number who ask at once, only as many are
-        told yes as there is room for.
+        Asked in the transaction that accepts (``taking``): of any number who ask at once, only as
+        many are told yes as there is room for. They pass one after the other once half of the
+        places are taken; before that, waiting for each other would only make them slow.
         """
-        if key is not None:
-            now = self._clock()
-            usage.see_that_quota_is_left(connection, key, seconds or 0.0, now, deciding=True)
         waiting = claim.waiting(connection)
+        if taking and 2 * waiting >= self.settings.capacity:
+            locks.alone(connection, "places")
+            waiting = claim.waiting(connection)
+        if key is not None:
+            usage.see_that_quota_is_left(connection, key, seconds or 0.0, self._clock())
         if waiting < self.settings.capacity:
             return
         raise QueueFull(
@@ -302,6 +347,9 @@ class Ledger:
 
     def _allowance(self, row: sa.Row[Any]) -> float:
         return allowance(self.settings, row.seconds)
+
+    def _surely(self, unit: Unit, act: Callable[[bool], T]) -> T:
+        return surely(f"{unit.step} of job {unit.job.id}", act, self.lease_seconds)
 
     def _tried(self, connection: sa.Connection, unit: Unit, row: sa.Row[Any]) -> int | None:
         """Attempts at this unit so far; ``None`` where it is not ours any more."""

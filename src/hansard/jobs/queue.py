@@ -15,6 +15,7 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,8 +37,15 @@ from hansard.model import (
     Window,
     WindowResult,
 )
-from hansard.store import recordings, usage
+from hansard.store import locks, recordings, usage
 from hansard.store.tables import jobs, windows
+
+_LOOKS = 64
+"""Times that a claim looks before it goes away: others were quicker each time, or hold everything
+that is left and do not let go of it."""
+
+_FURTHER = 6
+"""Times that it looks twice as far."""
 
 
 class Queue(Ledger):
@@ -71,39 +79,43 @@ class Queue(Ledger):
         answers = _answers(client.tenant, rows.identity(kind, recording.id, options))
         now = self._clock()
         with self.database.write() as connection:
-            usage.add(connection, now, client.tenant, client.key, options.engine, calls=1)
-            found = connection.execute(sa.select(jobs).where(jobs.c.answers == answers)).first()
+            locks.recording(connection, recording.id)
+            same = sa.select(jobs).where(jobs.c.answers == answers).with_for_update()
+            found = connection.execute(same).first()
             if found is not None and again and found.state not in OPEN_STATES:
                 connection.execute(jobs.update().where(jobs.c.id == found.id).values(answers=None))
                 found = None
             if found is not None:
+                job, left = found.id, found.state != "completed"
                 if found.state in ("failed", "cancelled"):
-                    self._see_room(connection, client.key, found.seconds)
+                    self._see_room(connection, client.key, found.seconds, taking=True)
                     states.revive(connection, found, by=client.key or client.tenant, now=now)
-                webhooks.also_tell(connection, found.id, webhook, now=now)
-                return rows.job(states.row(connection, found.id)), found.state != "completed"
-            self._see_room(connection, client.key, seconds)
-            recordings.add(connection, recording)
-            lane = rows.lane(seconds)
-            shares.arrive(connection, client.tenant, lane)
-            job_id = rows.new_id(now)
-            connection.execute(
-                jobs.insert().values(
-                    **rows.fresh(kind, recording, options),
-                    id=job_id,
-                    step=states.first_step(kind),
-                    priority=priority,
-                    answers=answers,
-                    levels=rows.json(levels),
-                    created=now,
-                    tenant=client.tenant,
-                    key=client.key,
-                    lane=lane,
-                    seconds=seconds,
-                    webhook=webhook,
+                webhooks.also_tell(connection, job, webhook, now=now)
+            else:
+                self._see_room(connection, client.key, seconds, taking=True)
+                recordings.add(connection, recording)
+                lane = rows.lane(seconds)
+                shares.arrive(connection, client.tenant, lane)
+                job, left = rows.new_id(now), True
+                connection.execute(
+                    jobs.insert().values(
+                        **rows.fresh(kind, recording, options),
+                        id=job,
+                        step=states.first_step(kind),
+                        priority=priority,
+                        answers=answers,
+                        levels=rows.json(levels),
+                        created=now,
+                        tenant=client.tenant,
+                        key=client.key,
+                        lane=lane,
+                        seconds=seconds,
+                        webhook=webhook,
+                    )
                 )
-            )
-            return rows.job(states.row(connection, job_id)), True
+            row = rows.job(states.row(connection, job))
+            usage.add(connection, now, client.tenant, client.key, options.engine, calls=1)
+            return row, left
 
     def find(self, recording: str, options: Options, client: Client = NOBODY) -> Job | None:
         """The client's job that did, does or would take up this very work, if there is one."""
@@ -126,30 +138,44 @@ class Queue(Ledger):
         among = self.pools if pools is None else frozenset(pools)
         # Looked for in one transaction and taken in another: idle workers do not hold up those
         # who write. What somebody else took meanwhile is not taken again; then we look again.
-        while True:
+        for _ in range(_LOOKS):
             now = self._clock()
             with self.database.read() as connection:
-                row = claim.step(connection, now, among, quick=quick)
-            if row is None:
+                asked = self._asked(connection, now, among) | {"quick": quick}
+                turns = claim.steps(connection, asked)
+            if not turns:
                 return None
-            held = self._held(now)
-            with self.database.write(lasting=False, silent=True) as connection:
-                as_it_was = {"job": row.id, "was_step": row.step, "was_attempt": row.attempt}
-                taken = connection.execute(claim.TAKE_STEP, held | as_it_was).first()
-                if taken is None:
-                    continue
-                if row.token is not None:
-                    states.note_worn(connection, row.id, row.step, owner=row.owner, now=now)
-                if row.attempt >= self.attempts:
-                    cause = _poisoned(f"step {row.step}").failure()
-                    states.end(connection, row.id, "failed", cause, now=now)
-                    continue
-            return Unit(held["mark"], row.step, rows.job(taken))
+            for turn in turns:
+                taken = self._take_step(asked, turn)
+                if isinstance(taken, Unit):
+                    return taken
+                if taken:
+                    break  # not ours, and not as it was: who is next may be another
+        return None
+
+    def _take_step(self, asked: dict[str, Any], turn: claim.Turn) -> Unit | bool:
+        """The unit; or else whether something has changed."""
+        now = asked["now"]
+        held = self._held(now)
+        with self.database.write(lasting=False, silent=True) as connection:
+            row = claim.step(connection, asked, turn)
+            if row is None:
+                return False  # others are taking all that there was
+            if self.reach is not None and not turn.ends and not self.reach.has(row):
+                return True
+            if row.token is not None:
+                states.note_worn(connection, row.id, row.step, owner=row.owner, now=now)
+            if row.attempt >= self.attempts:
+                cause = _poisoned(f"step {row.step}").failure()
+                states.end(connection, row.id, "failed", cause, now=now)
+                return True
+            taken = connection.execute(claim.TAKE_STEP, held | {"job": row.id}).one()
+        return Unit(held["mark"], row.step, rows.job(taken))
 
     def waiting_models(self) -> list[tuple[str, str]]:
         """Engine and model of jobs that have or will have windows to hear, urgent ones first."""
         with self.database.read() as connection:
-            return claim.models(connection, self._clock(), self.pools)
+            return claim.models(connection, self._asked(connection, self._clock(), self.pools))
 
     def claim_windows(self, engine: str, model: str, *, batch: int, lanes: int) -> Unit | None:
         """Up to ``batch`` windows of the most urgent job of a model, like in length.
@@ -158,36 +184,100 @@ class Queue(Ledger):
         batch is worth the call. Near the end the rest is shared out between ``lanes``. A batch
         that the leading job cannot fill is filled from others that decode the same way.
         """
-        while True:
+        ahead = batch * max(claim.LOOK_AHEAD, lanes)
+        for look in range(_LOOKS):
             now = self._clock()
             with self.database.read() as connection:
-                chosen = claim.batch(
-                    connection, engine, model, batch=batch, lanes=lanes, now=now, pools=self.pools
-                )
-            if not chosen:
+                asked = self._asked(connection, now, self.pools)
+                asked |= {"engine": engine, "model": model}
+                # Others were quicker: look where not all of them look.
+                most = ahead << min(look, _FURTHER)
+                chosen = claim.batch(connection, asked, batch=batch, lanes=lanes, ahead=most)
+            if chosen is None:
                 return None
-            held = self._held(now)
-            with self.database.write(lasting=False, silent=True) as connection:
-                wanted = {"windows": [row.id for row in chosen]}
-                taken = set(connection.scalars(claim.TAKE_WINDOWS, held | wanted))
-                chosen = [row for row in chosen if row.id in taken]
-                if chosen and self._take(connection, chosen, now):
-                    names = {"jobs": list({row.job for row in chosen})}
-                    begun = connection.execute(claim.BEGIN, held | names)
-                    owners = {row.id: rows.job(row) for row in begun}
-                    parts = tuple(rows.part(row, owners[row.job]) for row in chosen)
-                    shares.charge(connection, _seconds(parts))
-                    return Unit(held["mark"], "listen", parts[0].job, parts)
+            of = {row.job for row in chosen.rows}
+            if self.reach is not None and any(not self.reach.hears(job) for job in of):
+                continue
+            with suppress(_Missed):
+                return self._take_windows(chosen, now)
+        return None
 
-    def renew(self, tokens: Iterable[str]) -> None:
-        """Move the deadlines of what is in hand."""
-        held = list(tokens)
-        until = self._clock() + self.lease_seconds
+    def _take_windows(self, chosen: claim.Batch, now: float) -> Unit:
+        """The best of some windows, as far as nobody was quicker.
+
+        Raises:
+            _Missed: none was left, or one of them nobody survives; nothing was taken.
+        """
+        hopeless = next((row for row in chosen.best if row.attempt >= self.attempts), None)
+        if hopeless is not None:
+            self._give_up(hopeless, now)
+            raise _Missed
+        held = self._held(now)
+        # That a worker did not come back with a window is noted in the history: that is rare, and
+        # done alone. Otherwise only what simply waits is taken.
+        worn = any(row.token is not None for row in chosen.best)
+        able = chosen.best if worn else [r for r in chosen.rows if self._is_fresh(r)]
+        ids = sorted({row.job for row in able})
         with self.database.write(lasting=False, silent=True) as connection:
-            for table in (jobs, windows):
-                connection.execute(
-                    table.update().where(table.c.token.in_(held)).values(lease_until=until)
-                )
+            if worn:
+                found = states.lock(connection, ids)
+            else:
+                found = list(connection.execute(states.HOLD, {"ids": ids}))
+            open_ = {row.id: row for row in found if row.finished is None}
+            for job in sorted(open_):
+                if not claim.is_under_way(open_[job], now):
+                    open_[job] = connection.execute(claim.BEGIN, held | {"job": job}).one()
+            wanted = {
+                "windows": [row.id for row in able],
+                "jobs": list(open_),
+                "lead": chosen.lead,
+                "about": chosen.samples,
+                "wanted": chosen.wanted,
+            }
+            taken = set(connection.scalars(claim.TAKE_WINDOWS, held | wanted))
+            if not taken:
+                raise _Missed
+            mine = [row for row in able if row.id in taken]
+            for job, owner in sorted({(r.job, r.owner) for r in mine if r.token is not None}):
+                states.note_worn(connection, job, "listen", owner=owner, now=now)
+            owners = {job: rows.job(row) for job, row in open_.items()}
+            parts = tuple(rows.part(row, owners[row.job]) for row in mine)
+            shares.charge(connection, _seconds(parts))
+        return Unit(held["mark"], "listen", parts[0].job, parts)
+
+    def _is_fresh(self, row: sa.Row[Any]) -> bool:
+        """Whether a window simply waits."""
+        return row.token is None and row.attempt < self.attempts
+
+    def _give_up(self, row: sa.Row[Any], now: float) -> None:
+        """A window that nobody survived fails its job."""
+        with self.database.write(lasting=False, silent=True) as connection:
+            job = next(iter(states.lock(connection, [row.job])), None)
+            still = sa.select(windows.c.id).where(windows.c.id == row.id, claim.IS_FREE_WINDOW)
+            if job is None or job.finished is not None:
+                return
+            if connection.execute(still, {"now": now}).first() is None:
+                return
+            if row.token is not None:
+                states.note_worn(connection, job.id, "listen", owner=row.owner, now=now)
+            cause = _poisoned(f"window {rows.window(row).index}").failure()
+            states.end(connection, job.id, "failed", cause, now=now)
+
+    def renew(self, units: Iterable[Unit]) -> None:
+        """Move the deadlines of what is in hand, as far as it is still ours.
+
+        What somebody has locked is left: it comes again before the lease is over.
+        """
+        held = list(units)
+        if not held:
+            return
+        by = {"tokens": [unit.token for unit in held], "until": self._clock() + self.lease_seconds}
+        of_jobs = [unit.job.id for unit in held if not unit.parts]
+        of_windows = [part.id for unit in held for part in unit.parts]
+        with self.database.write(lasting=False, silent=True) as connection:
+            for statement, ids in ((claim.RENEW_JOBS, of_jobs), (claim.RENEW_WINDOWS, of_windows)):
+                if ids:
+                    connection.execute(statement, by | {"ids": ids})
 
     # ── progress of a step ───────────────────────────────────────────────────────────────────
 
@@ -199,23 +289,38 @@ class Queue(Ledger):
         Raises:
             LeaseLost: the job is not ours any more, or was cancelled.
         """
-        with self.database.write(lasting=False) as connection:
-            self._hold(connection, unit, {"position": position})
-            states.plan(connection, unit.job.id, planned, hearing)
+
+        def add(_: bool) -> None:
+            with self.database.write(lasting=False) as connection:
+                self._hold(connection, unit, {"position": position})
+                states.plan(connection, unit.job.id, planned, hearing)
+
+        self._surely(unit, add)
 
     def end_prepare(self, unit: Unit, prepared: Prepared) -> None:
-        """All windows are written: the job is listened to, or finished where that is done."""
-        with self.database.write(lasting=False) as connection:
-            values = {
-                "prepared": rows.json(prepared),
-                "position": prepared.samples,
-                "step": "listen",
-                "attempt": 0,
-                **rows.NOBODYS,
-            }
-            self._hold(connection, unit, values)
-            states.drop_provisional(connection, unit.job.id, left=True)
-            states.advance(connection, unit.job.id)
+        """All windows are written: the job is listened to, or finished where that is done.
+
+        Raises:
+            LeaseLost: the job is not ours any more, or was cancelled.
+        """
+        values = {
+            "prepared": rows.json(prepared),
+            "position": prepared.samples,
+            "step": "listen",
+            "attempt": 0,
+            **rows.NOBODYS,
+        }
+
+        def end(again: bool) -> None:
+            with self.database.write(lasting=False) as connection:
+                row = self._mine(connection, unit)
+                if again and row.step != "prepare" and row.prepared == values["prepared"]:
+                    return
+                self._hold(connection, unit, values)
+                states.drop_provisional(connection, unit.job.id, left=True)
+                states.advance(connection, unit.job.id)
+
+        self._surely(unit, end)
 
     def set_language(self, job: str, language: str) -> str:
         """Fix a job's language; whoever detects it first decides. Returns the one in force.
@@ -234,33 +339,58 @@ class Queue(Ledger):
     def record(self, unit: Unit, results: Sequence[WindowResult]) -> None:
         """Write what was heard. What somebody else took over meanwhile is left to them.
 
+        To write the same twice is not an error: the answer to the first time may have been lost.
+
         Raises:
             LeaseLost: nothing of the unit was still ours.
         """
-        written = 0
-        with self.database.write() as connection:
-            now = self._clock()
-            for part, result in zip(unit.parts, results, strict=True):
-                written += states.record(connection, part, unit.token, result, now)
-            for job in {part.job.id for part in unit.parts}:
-                states.advance(connection, job)
-        if not written:
+
+        def write(_: bool) -> int:
+            with self.database.write() as connection:
+                now = self._clock()
+                return states.record(connection, unit.parts, unit.token, results, now)
+
+        if not self._surely(unit, write):
             raise LeaseLost("The windows were taken over by another worker.")
 
     def listen_again(self, unit: Unit, planned: Sequence[Window]) -> None:
-        """From finishing back to listening: a second look at some windows."""
-        with self.database.write() as connection:
-            values = {"step": "listen", "attempt": 0, **rows.NOBODYS}
-            self._hold(connection, unit, values)
-            states.plan(connection, unit.job.id, planned, 1)
-            states.advance(connection, unit.job.id)
+        """From finishing back to listening: a second look at some windows.
+
+        Raises:
+            LeaseLost: the job is not ours any more, or was cancelled.
+        """
+
+        def back(again: bool) -> None:
+            with self.database.write() as connection:
+                row = self._mine(connection, unit)
+                if again and row.token != unit.token and states.has_second(connection, row.id):
+                    return
+                values = {"step": "listen", "attempt": 0, **rows.NOBODYS}
+                self._hold(connection, unit, values)
+                states.plan(connection, unit.job.id, planned, 1)
+                states.advance(connection, unit.job.id)
+
+        self._surely(unit, back)
 
     def complete(self, unit: Unit, write: Callable[[sa.Connection], None]) -> None:
-        """End a job well; ``write`` adds the transcript in the same transaction."""
-        with self.database.write() as connection:
-            self._hold(connection, unit, {})
-            write(connection)
-            states.end(connection, unit.job.id, "completed", None, now=self._clock())
+        """End a job well; ``write`` adds the transcript in the same transaction.
+
+        It is called again where the store goes away in its middle.
+
+        Raises:
+            LeaseLost: the job is not ours any more, or was cancelled.
+        """
+
+        def end(again: bool) -> None:
+            with self.database.write() as connection:
+                row = self._mine(connection, unit)
+                if again and row.state == "completed":
+                    return
+                self._hold(connection, unit, {})
+                write(connection)
+                states.end(connection, unit.job.id, "completed", None, now=self._clock())
+
+        self._surely(unit, end)
 
     # ── inside a transaction ─────────────────────────────────────────────────────────────────
 
@@ -275,17 +405,27 @@ class Queue(Ledger):
             "soft_factor": self.settings.soft_factor,
         }
 
-    def _take(self, connection: sa.Connection, chosen: Sequence[sa.Row[Any]], now: float) -> bool:
-        """Whether windows are fit to be heard; one that nobody survived fails its job."""
-        for job, owner in {(row.job, row.owner) for row in chosen if row.token is not None}:
-            states.note_worn(connection, job, "listen", owner=owner, now=now)
-        worn = next((row for row in chosen if row.attempt >= self.attempts), None)
-        if worn is not None:
-            cause = _poisoned(f"window {rows.window(worn).index}").failure()
-            states.end(connection, worn.job, "failed", cause, now=now)
-            tokens = windows.c.id.in_([row.id for row in chosen])
-            states.let_go(connection, tokens, sa.false(), worn=False)
-        return worn is None
+    def _asked(
+        self, connection: sa.Connection, now: float, pools: Collection[Pool]
+    ) -> dict[str, Any]:
+        """What every claim asks with."""
+        elsewhere = [] if self.reach is None else self.reach.elsewhere(connection, now)
+        return {"now": now, "pools": list(pools), "elsewhere": elsewhere}
+
+    def _mine(self, connection: sa.Connection, unit: Unit) -> sa.Row[Any]:
+        """The locked row of a job whose step is in our hands, or was.
+
+        Raises:
+            LeaseLost: it was deleted.
+        """
+        found = next(iter(states.lock(connection, [unit.job.id])), None)
+        if found is None:
+            raise LeaseLost(f"Job {unit.job.id} was deleted.")
+        return found
+
+
+class _Missed(Exception):
+    """Others were quicker; what was begun is undone."""
 
 
 def _seconds(parts: Iterable[rows.Part]) -> dict[tuple[str, str], float]:

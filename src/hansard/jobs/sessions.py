@@ -36,7 +36,7 @@ from hansard.model import (
     Window,
     WindowResult,
 )
-from hansard.store import lives, recordings, usage
+from hansard.store import lives, locks, recordings, usage
 from hansard.store.lives import PLACEHOLDER, Live
 from hansard.store.tables import IS_OPEN, jobs, windows
 from hansard.store.tables import lives as lives_table
@@ -118,7 +118,12 @@ def begin(
 
 
 def take_up(queue: Queue, job: str) -> Unit | None:
-    """A session whose owner may come back, into our hands; ``None`` where it is not to be had."""
+    """A session whose owner may come back, into our hands; ``None`` where it is not to be had.
+
+    That is so, too, where its tape lies on another host.
+    """
+    if queue.reach is not None and not queue.reach.has_tape(job):
+        return None
     now = time.time()
     token = secrets.token_hex(16)
     with queue.database.write() as connection:
@@ -142,16 +147,26 @@ def take_up(queue: Queue, job: str) -> Unit | None:
 def let_go(queue: Queue, unit: Unit) -> None:
     """Give a session back as it is: somebody will take it up."""
     with queue.database.write() as connection:
-        states.let_go(connection, sa.false(), jobs.c.token == unit.token, worn=False)
+        states.lock(connection, [unit.job.id])
+        mine = jobs.c.token == unit.token
+        states.let_go(connection, [unit.job.id], sa.false(), mine, worn=False)
 
 
 def hand_over(queue: Queue, job: str) -> None:
-    """Nobody comes back to a session: any worker makes of it what there is."""
+    """Nobody comes back to a session: any worker makes of it what there is.
+
+    Nothing is done where somebody has taken it up meanwhile.
+    """
     now = time.time()
     with queue.database.write() as connection:
-        connection.execute(
+        done = connection.execute(
             jobs.update()
-            .where(jobs.c.id == job, jobs.c.step == "record", IS_OPEN)
+            .where(
+                jobs.c.id == job,
+                jobs.c.step == "record",
+                IS_OPEN,
+                sa.or_(jobs.c.token.is_(None), jobs.c.lease_until < now),
+            )
             .values(
                 step="prepare",
                 attempt=0,
@@ -162,7 +177,8 @@ def hand_over(queue: Queue, job: str) -> None:
                 not_before=0,
             )
         )
-        lives.close(connection, job, now)
+        if done.rowcount:
+            lives.close(connection, job, now)
 
 
 def keep(
@@ -177,6 +193,8 @@ def keep(
     """
     seconds = prepared.samples / SAMPLE_RATE
     with queue.database.write() as connection:
+        locks.recording(connection, recording.id)
+        states.lock(connection, [unit.job.id])
         _hold(
             connection,
             unit,
@@ -209,17 +227,19 @@ def keep(
 def put_away(queue: Queue, job: Job, recording: Recording, *, received: int) -> bool:
     """Keep what came in for a job that has ended already; ``False`` where it was removed."""
     with queue.database.write() as connection:
-        there = connection.execute(sa.select(jobs.c.id).where(jobs.c.id == job.id)).first()
-        if there is not None:
+        locks.recording(connection, recording.id)
+        there = states.lock(connection, [job.id])
+        if there:
             connection.execute(jobs.update().where(jobs.c.id == job.id).values(step="prepare"))
             _replace_placeholder(connection, job, recording, received)
             states.drop_provisional(connection, job.id)
-    return there is not None
+    return bool(there)
 
 
 def forget(queue: Queue, job: str) -> None:
     """Remove a session in which nothing was recorded, as if it had never been."""
     with queue.database.write() as connection:
+        states.lock(connection, [job])
         connection.execute(lives_table.delete().where(lives_table.c.job == job))
         connection.execute(windows.delete().where(windows.c.job == job))
         connection.execute(
@@ -234,6 +254,7 @@ def begin_anew(queue: Queue, unit: Unit) -> Job:
     For a job that ended and is tried again when its prepared audio is gone.
     """
     with queue.database.write() as connection:
+        states.lock(connection, [unit.job.id])
         values = {
             "kind": "transcribe",
             "planned": 0,
@@ -281,6 +302,7 @@ def add(queue: Queue, unit: Unit, planned: Sequence[Window], *, position: int) -
         LeaseLost: the job is not ours any more, or was cancelled.
     """
     with queue.database.write() as connection:
+        states.lock(connection, [unit.job.id])
         _hold(connection, unit, {"position": position})
         states.plan(connection, unit.job.id, planned, 0)
         if planned:
@@ -294,6 +316,7 @@ def guess(queue: Queue, unit: Unit, window: Window, *, position: int) -> bool:
         LeaseLost: the job is not ours any more, or was cancelled.
     """
     with queue.database.write() as connection:
+        states.lock(connection, [unit.job.id])
         under_way = sa.select(windows.c.id).where(
             windows.c.job == unit.job.id, _IS_GUESS, windows.c.state != sa.literal_column("'done'")
         )

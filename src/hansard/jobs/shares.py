@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from hansard.model import Lane
+from hansard.store.dialects import Insert, inserts
 from hansard.store.tables import IS_OPEN, jobs, shares
 
 DEBT = 3600.0
@@ -116,11 +117,40 @@ def _not_behind(
 
 _ACTIVE = sa.select(jobs.c.tenant, jobs.c.lane).where(IS_OPEN).distinct()
 _CLOCKS = sa.select(shares.c.tenant, shares.c.lane, shares.c.served)
-_SET = (
-    shares.update()
-    .where(shares.c.tenant == sa.bindparam("of_tenant"), shares.c.lane == sa.bindparam("of_lane"))
-    .values(served=sa.bindparam("of_served"))
+
+_ADD, _SET = (
+    {
+        dialect: fresh.on_conflict_do_update(
+            index_elements=[shares.c.tenant, shares.c.lane], set_={"served": served(fresh)}
+        )
+        for dialect, fresh in inserts(shares).items()
+    }
+    for served in (
+        lambda fresh: shares.c.served + fresh.excluded.served,
+        # Clocks are set forward only: of two who set one at once, both are content.
+        lambda fresh: sa.case(
+            (shares.c.served < fresh.excluded.served, fresh.excluded.served),
+            else_=shares.c.served,
+        ),
+    )
 )
+"""Built once: building a statement costs more than running it."""
+
+_AHEAD = (
+    sa.select(shares.c.tenant, shares.c.lane)
+    .where(shares.c.tenant == sa.bindparam("of_tenant"), shares.c.lane == sa.bindparam("of_lane"))
+    .with_for_update(skip_locked=True)
+    .cte("ahead")
+)
+_HOLD_BACK = (
+    shares.update()
+    .where(
+        sa.tuple_(shares.c.tenant, shares.c.lane).in_(sa.select(_AHEAD.c.tenant, _AHEAD.c.lane)),
+        shares.c.served > sa.bindparam("limit"),
+    )
+    .values(served=sa.bindparam("limit"))
+)
+"""Of a clock that somebody else has locked: the next claim does it."""
 
 
 def clocks(connection: sa.Connection) -> dict[tuple[str, str], float]:
@@ -134,22 +164,28 @@ def arrive(connection: sa.Connection, tenant: str, lane: Lane) -> None:
     active = connection.execute(_ACTIVE)
     pairs = [(row.tenant, row.lane) for row in active]
     if (tenant, lane) not in pairs:
-        _write(connection, started(clocks(connection), pairs, tenant, lane))
+        _write(connection, _SET, started(clocks(connection), pairs, tenant, lane))
 
 
 def charge(connection: sa.Connection, taken: Mapping[tuple[str, str], float]) -> None:
     """Count seconds of audio that were taken, by tenant and lane."""
-    now = clocks(connection)
+    before = clocks(connection)
     fresh: dict[tuple[str, str], float] = {}
+    added: dict[tuple[str, str], float] = {}
     for (tenant, lane), seconds in taken.items():
-        fresh |= advanced(now | fresh, tenant, lane, seconds)
-    _write(connection, fresh)
+        fresh |= advanced(before | fresh, tenant, lane, seconds)
+        for whose in ((tenant, BOTH), (tenant, lane)):
+            added[whose] = added.get(whose, 0.0) + seconds
+    # Others count at the same time: added to what is there, and not set to what was read.
+    _write(connection, _ADD, added)
+    for (tenant, lane), limit in sorted(fresh.items()):
+        if (tenant, lane) not in added:
+            whose_ = {"of_tenant": tenant, "of_lane": lane, "limit": limit}
+            connection.execute(_HOLD_BACK, whose_)
 
 
-def _write(connection: sa.Connection, fresh: Clocks) -> None:
-    for (tenant, lane), served in fresh.items():
+def _write(connection: sa.Connection, statements: Mapping[str, Insert], given: Clocks) -> None:
+    """In the order of their names: nobody then waits for anybody who waits for him."""
+    for (tenant, lane), served in sorted(given.items()):
         row = {"tenant": tenant, "lane": lane, "served": served}
-        if not connection.execute(
-            _SET, {f"of_{name}": value for name, value in row.items()}
-        ).rowcount:
-            connection.execute(shares.insert(), row)
+        connection.execute(statements[connection.dialect.name], row)

@@ -1,9 +1,25 @@
-"""The changes of state that a job can go through, each inside the caller's transaction."""
+"""The changes of state that a job can go through, each inside the caller's transaction.
+
+**The order of locks.** SQLite lets one writer in at a time; PostgreSQL lets in any number, each
+of whose statements sees what was committed before that statement. So a transaction that decides
+by what it reads first locks the rows that decide, and whatever it locks it locks in this order:
+the recording (``store.locks``), then jobs in the order of their ids (:func:`lock`), then the
+places of the queue and the row of an API key, then windows, then clocks (``jobs.shares``), and last
+the sums of ``store.usage``, which a whole tenant writes to. Nobody then waits for anybody who
+waits for him. Every change of a job's sums, numbers, history or step is made under the lock of
+its row: two who record the last windows do so one after the other, and the second sees that it
+was the last. Who ends a job, sets it back or frees what is held of it locks it from claims too;
+who only records or plans does not (``beside_claims``), because claims of other windows may go on.
+A claim of windows holds its jobs by the weakest lock there is (``FOR KEY SHARE``), which keeps
+ends out and lets records and other claims pass; it takes windows that nobody has locked (``SKIP
+LOCKED``), and so waits for nobody but an end. A claim of a step skips locked jobs altogether, and
+so does renewing, which holds many rows: it comes again before the lease is over.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,30 +40,36 @@ RETRY = "retry"
 # like columns, because SQLAlchemy would set those to them.
 _ROW = sa.select(jobs).where(jobs.c.id == sa.bindparam("job"))
 
+_IDS: sa.BindParameter[str] = sa.bindparam("ids", expanding=True)
+_LOCK = sa.select(jobs).where(jobs.c.id.in_(_IDS)).order_by(jobs.c.id)
+_LOCK_ALL = _LOCK.with_for_update()
+_LOCK_BESIDE_CLAIMS = _LOCK.with_for_update(key_share=True)  # FOR NO KEY UPDATE
+HOLD = _LOCK.where(IS_OPEN).with_for_update(read=True, key_share=True)  # FOR KEY SHARE
+"""Those of the jobs ``ids`` that are open: they stay so until the transaction ends."""
+
 _RECORD = (
     windows.update()
     .where(
         windows.c.id == sa.bindparam("row"),
         windows.c.token == sa.bindparam("mark"),
         windows.c.state == "taken",
-        sa.exists().where(jobs.c.id == windows.c.job, IS_OPEN),
     )
     .values(
         state="done",
         done=sa.bindparam("at"),
-        heard=sa.case(
-            (windows.c["pass"] == PROVISIONAL, None),
-            else_=sa.select(jobs.c.heard + 1).where(jobs.c.id == windows.c.job).scalar_subquery(),
-        ),
+        heard=sa.bindparam("number"),
         result=sa.bindparam("answer"),
-        token=None,
         owner=None,
+        # The token stays: it tells whose answer this is, should he never hear that it was kept.
     )
 )
 _COUNT = (
     jobs.update()
     .where(jobs.c.id == sa.bindparam("job_id"))
-    .values(heard=jobs.c.heard + 1, heard_samples=jobs.c.heard_samples + sa.bindparam("length"))
+    .values(
+        heard=jobs.c.heard + sa.bindparam("count"),
+        heard_samples=jobs.c.heard_samples + sa.bindparam("length"),
+    )
 )
 _ADVANCE = (
     jobs.update()
@@ -89,10 +111,40 @@ def row(connection: sa.Connection, job: str, tenant: str | None = None) -> sa.Ro
     Raises:
         UnknownJob: there is none, or it is another's, which must look the same.
     """
-    found = connection.execute(_ROW, {"job": job}).first()
+    return _tenants(connection.execute(_ROW, {"job": job}).first(), job, tenant)
+
+
+def _tenants(found: sa.Row[Any] | None, job: str, tenant: str | None) -> sa.Row[Any]:
     if found is None or tenant not in (None, found.tenant):
         raise UnknownJob(f"There is no job {job}.", hint="`hansard jobs list` shows them.")
     return found
+
+
+def lock(
+    connection: sa.Connection, ids: Iterable[str], *, beside_claims: bool = False
+) -> list[sa.Row[Any]]:
+    """Rows of jobs, which stay as they are until the transaction ends. Call it first.
+
+    Args:
+        connection: a transaction that writes.
+        ids: jobs; those that are not there any more are left out.
+        beside_claims: claims of windows may go on meanwhile.
+    """
+    wanted = list(ids)
+    if not wanted:
+        return []
+    statement = _LOCK_BESIDE_CLAIMS if beside_claims else _LOCK_ALL
+    return list(connection.execute(statement, {"ids": wanted}))
+
+
+def locked(connection: sa.Connection, job: str, tenant: str | None = None) -> sa.Row[Any]:
+    """Like :func:`row`, and it stays as it is until the transaction ends.
+
+    Raises:
+        UnknownJob: there is none, or it is another's.
+    """
+    found = next(iter(lock(connection, [job])), None)
+    return _tenants(found, job, tenant)
 
 
 def plan(connection: sa.Connection, job: str, planned: Sequence[Window], hearing: int) -> None:
@@ -135,18 +187,51 @@ def plan(connection: sa.Connection, job: str, planned: Sequence[Window], hearing
 
 
 def record(
-    connection: sa.Connection, part: rows.Part, token: str, result: WindowResult, now: float
+    connection: sa.Connection,
+    parts: Sequence[rows.Part],
+    token: str,
+    results: Sequence[WindowResult],
+    now: float,
 ) -> int:
-    """Write what was heard in a window; 0 where it is not ours any more, and nothing is written.
+    """Write what was heard; how many of the windows are ours, and done by now.
 
-    The window's number among those done is given in the transaction that writes it, so that
-    whoever has seen a number has seen all before it.
+    A window's number among those done is given in the transaction that writes it, under the lock
+    of its job, so that whoever has seen a number has seen all before it.
     """
-    answer = {"row": part.id, "mark": token, "at": now, "answer": rows.json(result)}
-    done = connection.execute(_RECORD, answer).rowcount
-    if done and part.hearing != PROVISIONAL:
-        connection.execute(_COUNT, {"job_id": part.job.id, "length": part.window.samples})
-    return int(done)
+    open_ = {
+        row.id: row
+        for row in lock(connection, sorted({part.job.id for part in parts}), beside_claims=True)
+        if row.finished is None
+    }
+    written = 0
+    counts: dict[str, list[int]] = {}
+    for part, result in zip(parts, results, strict=True):
+        if (job := open_.get(part.job.id)) is None:
+            continue
+        known = counts.setdefault(job.id, [])
+        counted = part.hearing != PROVISIONAL
+        number = job.heard + len(known) + 1 if counted else None
+        answer = {"row": part.id, "mark": token, "at": now, "answer": rows.json(result)}
+        done = connection.execute(_RECORD, answer | {"number": number}).rowcount
+        written += done
+        if done and counted:
+            known.append(part.window.samples)
+    for job_id, lengths in counts.items():
+        if lengths:
+            many = {"job_id": job_id, "count": len(lengths), "length": sum(lengths)}
+            connection.execute(_COUNT, many)
+        advance(connection, job_id)
+    return written or _recorded(connection, parts, token)
+
+
+def _recorded(connection: sa.Connection, parts: Sequence[rows.Part], token: str) -> int:
+    """How many of the windows are done with answers that came by this token."""
+    mine = sa.select(sa.func.count()).where(
+        windows.c.id.in_([part.id for part in parts]),
+        windows.c.token == token,
+        windows.c.state == sa.literal_column("'done'"),
+    )
+    return int(connection.scalar(mine) or 0)
 
 
 def advance(connection: sa.Connection, job: str) -> None:
@@ -177,6 +262,12 @@ def note_worn(connection: sa.Connection, job: str, step: str, *, owner: str, now
     """Add to the history that a worker did not come back with what it had in hand."""
     cause = EngineDied("The worker ended, or stopped, with this in hand.")
     note(connection, job, step, cause.failure(), owner=owner, now=now)
+
+
+def has_second(connection: sa.Connection, job: str) -> bool:
+    """Whether some windows of a job are looked at a second time."""
+    second = sa.select(windows.c.id).where(windows.c.job == job, windows.c["pass"] == 1).limit(1)
+    return connection.execute(second).first() is not None
 
 
 def set_back(
@@ -256,16 +347,17 @@ def drop_provisional(connection: sa.Connection, job: str, *, left: bool = False)
 
 def let_go(
     connection: sa.Connection,
+    of: Sequence[str],
     of_windows: sa.ColumnElement[bool],
     of_jobs: sa.ColumnElement[bool],
     *,
     worn: bool = True,
 ) -> None:
-    """Free what is held. ``worn``: the claim counts as an attempt."""
+    """Free what is held of some jobs, which are locked. ``worn``: the claim counts as a try."""
     back = 0 if worn else 1
     connection.execute(
         windows.update()
-        .where(of_windows, IS_LEFT, windows.c.state == "taken")
+        .where(windows.c.job.in_(of), of_windows, IS_LEFT, windows.c.state == "taken")
         .values(
             state="waiting",
             attempt=windows.c.attempt - back,
@@ -276,7 +368,7 @@ def let_go(
     )
     connection.execute(
         jobs.update()
-        .where(of_jobs, jobs.c.token.is_not(None))
+        .where(jobs.c.id.in_(of), of_jobs, jobs.c.token.is_not(None))
         .values(attempt=jobs.c.attempt - back, owner=None, token=None, lease_until=None)
     )
 

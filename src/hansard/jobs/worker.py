@@ -37,7 +37,7 @@ _ROUND = 2.0
 
 _NICENESS = 10
 
-_HANDS = 2
+HANDS = 2
 """Threads that take steps, of each pool: one any, one only what is over soon."""
 
 StepHandler = Callable[[Unit], None]
@@ -156,7 +156,7 @@ class Crew:
         self._hung = hung
         mine = {POOLS[kind] for kind in kinds}
         self._pools = sorted(mine.intersection(queue.pools if pools is None else pools))
-        self._hands = hands or _HANDS
+        self._hands = hands or HANDS
         self._clock = clock
         self._stop = threading.Event()
         self._guard = threading.Lock()

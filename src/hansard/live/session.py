@@ -334,6 +334,8 @@ def recover(parts: Parts) -> None:
         touched = max(live.touched, path.stat().st_mtime if path and path.exists() else 0.0)
         if job is None or now - touched < parts.settings.serve.live_seconds:
             continue
+        if parts.queue.reach is not None and path is None:
+            continue  # its tape lies on another host, which knows how much has come
         if job.finished is not None:
             sound = sound_of(live)
             put_away(parts, job.id, open_tape(parts, job.id, sound), sound)

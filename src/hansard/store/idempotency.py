@@ -13,7 +13,10 @@ import sqlalchemy as sa
 
 from hansard.errors import IdempotencyConflict
 from hansard.store.database import Database
+from hansard.store.dialects import inserts
 from hansard.store.tables import idempotency, jobs
+
+_ADD = {dialect: fresh.on_conflict_do_nothing() for dialect, fresh in inserts(idempotency).items()}
 
 KEPT: Final = 86_400.0
 """Seconds that a key is remembered."""
@@ -48,12 +51,19 @@ def remember(database: Database, tenant: str, key: str, fingerprint: str, job: s
     now = time.time()
     with database.write() as connection:
         connection.execute(idempotency.delete().where(idempotency.c.created < now - KEPT))
-        there = connection.execute(sa.select(jobs.c.id).where(jobs.c.id == job)).first()
-        if there is not None and connection.execute(_of(tenant, key)).first() is None:
+        # Whoever removes the job waits until this is there, and removes it with it.
+        its = sa.select(jobs.c.id).where(jobs.c.id == job)
+        there = connection.execute(its.with_for_update(read=True, key_share=True)).first()
+        if there is not None:
             connection.execute(
-                idempotency.insert().values(
-                    tenant=tenant, key=key, fingerprint=fingerprint, job=job, created=now
-                )
+                _ADD[connection.dialect.name],
+                {
+                    "tenant": tenant,
+                    "key": key,
+                    "fingerprint": fingerprint,
+                    "job": job,
+                    "created": now,
+                },
             )
 
 

@@ -42,6 +42,7 @@ _ADD = {
 _COST = sa.select(sa.func.sum(json_number(windows.c.result, "cost"))).where(
     windows.c.job == sa.bindparam("of"), windows.c.state == "done"
 )
+_QUOTA = sa.select(keys.c.quota).where(keys.c.id == sa.bindparam("of"))
 _ENDED = sa.select(jobs).where(jobs.c.id == sa.bindparam("of"))
 
 
@@ -109,21 +110,21 @@ def count_end(connection: sa.Connection, job: str, moment: float) -> None:
 
 def spent_today(connection: sa.Connection, key: str, moment: float) -> float:
     """Seconds of audio that a key has had transcribed today, and has waiting."""
-    done = connection.scalar(
-        sa.select(sa.func.sum(usage.c.seconds)).where(
-            usage.c.day == day(moment), usage.c.key == key
-        )
+    done = sa.select(sa.func.sum(usage.c.seconds)).where(
+        usage.c.day == day(moment), usage.c.key == key
     )
-    waiting = connection.scalar(
-        sa.select(sa.func.sum(jobs.c.seconds)).where(IS_OPEN, jobs.c.key == key)
-    )
-    return float(done or 0.0) + float(waiting or 0.0)
+    waiting = sa.select(sa.func.sum(jobs.c.seconds)).where(IS_OPEN, jobs.c.key == key)
+    # In one statement: a job that ends between two would be in neither.
+    both = sa.select(done.scalar_subquery(), waiting.scalar_subquery())
+    return sum(float(seconds or 0.0) for seconds in connection.execute(both).one())
 
 
 def see_that_quota_is_left(
     connection: sa.Connection, key: str, seconds: float, moment: float, *, deciding: bool = False
 ) -> None:
     """Refuse audio that a key's day has no room for. What waits counts as much as what is done.
+
+    Until the transaction ends, nobody else is told that there is room in a day that is limited.
 
     ``deciding``: this transaction adds the audio. Then those of one key go one after the other.
 

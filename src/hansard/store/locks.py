@@ -1,0 +1,25 @@
+"""Locks on what has no row yet: only PostgreSQL needs them, where many write at once."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+_ALONE = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
+
+
+def alone(connection: sa.Connection, what: str) -> None:
+    """Until the end of the transaction nobody else passes here with the same words.
+
+    In SQLite nobody else writes anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(_ALONE, {"what": what})
+
+
+def recording(connection: sa.Connection, sha256: str) -> None:
+    """Nobody else begins or ends to name a recording; taken before any row, see ``jobs.states``.
+
+    Whoever adds a job for it, or removes it, holds this: so the same work is found and not added
+    twice, and a recording is not removed under somebody who has just sent the same bytes.
+    """
+    alone(connection, f"recording {sha256}")
