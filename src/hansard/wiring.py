@@ -16,7 +16,7 @@ from hansard import transcription
 from hansard.audio.cage import Cage, Uncaged
 from hansard.config import Settings, load
 from hansard.errors import Cancelled, FilesGone, HansardError, UsageError, from_failure
-from hansard.jobs import progress, retention
+from hansard.jobs import permits, progress, retention
 from hansard.jobs.presence import Notice, Presence, serving
 from hansard.jobs.queue import Queue
 from hansard.jobs.worker import Crew, Listener, StepHandler
@@ -67,7 +67,9 @@ class House:
         except HansardError:
             self.presence.close()
             raise
-        self.queue = Queue(
+        self._permits = permits.opened(settings, self.database, rounds=service is not None)
+        queue = Queue if self._permits is None else self._permits.queue
+        self.queue = queue(
             self.database,
             self.presence.worker,
             lease_seconds=settings.lease_seconds,
@@ -82,6 +84,7 @@ class House:
         self.parts = transcription.Parts(settings, self.queue, self.files, media)
         self._models: Models | None = None
         self._crew: Crew | None = None
+        self._attendance: permits.Attendance | None = None
         self._deliveries: Deliveries | None = None
         self._in_service = service is not None
         self._retention = retention.Retention(settings, self.database, self.files)
@@ -133,10 +136,21 @@ class House:
                 self._listener,
                 tidy=self._keep_house,
                 pools=pools,
+                hands=self.settings.delivery.concurrency,
             )
             self._crew.start()
             if self._in_service:
                 self.deliver()
+
+    def attend(self, ended: Callable[[], None]) -> None:
+        """Receive what the broker has for those who work here, if the settings name one.
+
+        ``ended`` is called where the broker's own tools told this worker to end.
+        """
+        if self._permits is not None and self._crew is not None and self._attendance is None:
+            self._attendance = permits.Attendance(
+                self.settings, self.presence.worker, self._crew, self._permits, ended
+            )
 
     def deliver(self) -> None:
         """Begin to send webhooks: what a service does besides, and no single command."""
@@ -184,7 +198,12 @@ class House:
             Whether all threads have ended; a native call of an engine cannot be interrupted.
         """
         crew, self._crew = self._crew, None
+        attendance, self._attendance = self._attendance, None
+        if attendance is not None:
+            attendance.end()
         ended = crew.stop(patience) if crew is not None else True
+        if attendance is not None:
+            attendance.close()
         sender, self._deliveries = self._deliveries, None
         if sender is not None:  # last: it tells of what has just ended
             sender.stop(patience)
@@ -275,6 +294,8 @@ class House:
             self.tidy()
         except HansardError as error:
             _log.warning("%s", error.message)  # leases run out by themselves
+        if self._permits is not None:
+            self._permits.close()
         if self._models is not None:
             self._models.close()
         if self._cage is not None:
@@ -288,6 +309,8 @@ class House:
 
         The database stays open: the thread may come back to it before the process ends.
         """
+        if self._permits is not None:
+            self._permits.close()
         if self._models is not None:
             self._models.close()  # ends engine processes
         self.files.close()

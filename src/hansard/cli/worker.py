@@ -43,7 +43,8 @@ def worker(
 ) -> None:
     """Work on what the queue of a data directory holds, until told to stop.
 
-    Any number may work on one directory. `hansard serve` starts its own.
+    Any number may work on one directory. `hansard serve` starts its own. Where the settings name
+    a broker, permits for these pools are received from it, and Celery's own tools see this worker.
     """
     from hansard import telemetry
     from hansard.jobs.supervisor import Line
@@ -81,6 +82,17 @@ def _work(house: House, line: Line | None, pools: list[Pool], patience: float) -
     # The terminal tells everybody of Ctrl-C; under a supervisor, it is the one to say what follows.
     signal.signal(signal.SIGINT, stop if line is None else signal.SIG_IGN)
     house.start(pools=pools, hung=_hung)
+    house.attend(ended=lambda: orders.put("the broker's tools"))
+    if (spot := house.settings.delivery.spot_url) is not None:
+        from hansard.jobs.spot import watch
+
+        # A service that is taken away ends as a whole: it would only start this worker again.
+        watch(
+            spot,
+            lambda: (
+                orders.put("spot notice") if line is None else os.kill(os.getppid(), signal.SIGTERM)
+            ),
+        )
     if line is not None:
         threading.Thread(
             target=_obey, args=(line, orders), name="hansard-line", daemon=True

@@ -30,6 +30,7 @@ import socket
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hansard.config import Settings, load
@@ -72,6 +73,29 @@ def _refuse(*_: object) -> None:
     raise UsageError("Workers are started with `hansard worker`.")
 
 
+def see_that_it_fits(settings: Settings) -> str:
+    """The kind of broker that is named.
+
+    Raises:
+        MissingPart: Celery is not installed.
+        BadSettings: no broker is named, or one that is neither RabbitMQ nor Redis.
+    """
+    kind = (settings.broker or "").partition(":")[0]
+    if kind not in _KINDS:
+        raise BadSettings(
+            f"There is no broker of the kind {kind}." if kind else "No broker is named.",
+            hint="HANSARD_BROKER looks like amqp://user:password@host// or redis://host:6379/0.",
+        )
+    needed = ["celery", "redis"] if kind.startswith("redis") else ["celery"]
+    for name in needed:
+        if find_spec(name) is None:
+            raise MissingPart(
+                f"A broker needs the package {name}, which is not installed.",
+                hint="pip install 'hansard[scale]'",
+            )
+    return kind
+
+
 def made(
     settings: Settings,
     *,
@@ -89,19 +113,9 @@ def made(
         MissingPart: Celery is not installed.
         BadSettings: no broker is named, or one that is neither RabbitMQ nor Redis.
     """
-    kind = (settings.broker or "").partition(":")[0]
-    if kind not in _KINDS:
-        raise BadSettings(
-            f"There is no broker of the kind {kind}." if kind else "No broker is named.",
-            hint="HANSARD_BROKER looks like amqp://user:password@host// or redis://host:6379/0.",
-        )
-    try:
-        from celery import Celery
-    except ModuleNotFoundError as error:
-        raise MissingPart(
-            "A broker needs the package celery, which is not installed.",
-            hint="pip install 'hansard[scale]'",
-        ) from error
+    kind = see_that_it_fits(settings)
+    from celery import Celery
+
     app = Celery("hansard", set_as_current=False)
     app.conf.update(_configuration(settings, rabbit=kind.startswith("amqp")))
 

@@ -9,17 +9,20 @@ share the store counts the work that nobody has in hand, and brings the queue up
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from hansard.config import Settings
 from hansard.errors import HansardError
 from hansard.jobs.claim import IS_FREE_STEP, IS_FREE_WINDOW
 from hansard.jobs.queue import Queue
-from hansard.jobs.worker import Crew
+from hansard.jobs.worker import HANDS, Crew
 from hansard.model import POOL_NAMES, Job, Pool
 from hansard.store import buckets
 from hansard.store.database import Database
@@ -122,13 +125,15 @@ class Permits:
             broker: opens the broker; called in the thread, when it is first needed.
             every: seconds between two rounds, over all processes.
         """
-        self._database = database
+        self.database = database
         self._open = broker
         self._every = every
         self._broker: Broker | None = None
         self._wanted = threading.Condition()
         self._pools: set[Pool] = set()
         self._rounds = False
+        self._due = 0.0
+        """When to ask for the turn again, by the monotonic clock."""
         self._closing = False
         self._thread: threading.Thread | None = None
         self._silent = False
@@ -141,11 +146,26 @@ class Permits:
             self._begin()
             self._wanted.notify()
 
+    def queue(self, *args: Any, **kwargs: Any) -> Queue:
+        """A queue whose work is told of."""
+        return Announcing(*args, announce=self.say, **kwargs)
+
     def keep_round(self) -> None:
         """From now on make rounds, whenever it is this process's turn."""
         with self._wanted:
             self._rounds = True
             self._begin()
+            self._wanted.notify()
+
+    def pass_on(self, pool: Pool) -> None:
+        """Tell of what is left in a pool, if anything is."""
+        if free(self.database, pool, most=1):
+            self.say(pool)
+
+    def look(self) -> None:
+        """Make a round now, if it is anybody's turn."""
+        with self._wanted:
+            self._due = 0.0
             self._wanted.notify()
 
     def close(self, patience: float = 5.0) -> None:
@@ -163,26 +183,17 @@ class Permits:
             self._thread.start()
 
     def _speak(self) -> None:
-        due = time.monotonic()
         while True:
             with self._wanted:
-                wait = max(0.0, due - time.monotonic()) if self._rounds else None
-                self._wanted.wait_for(lambda: self._pools or self._closing, wait)
+                self._wanted.wait_for(self._has_something_to_do, self._until_due())
                 pools, self._pools = self._pools, set()
                 if self._closing and not pools:
                     break
-                rounds = self._rounds
             pause = _GAP
             try:
-                if self._broker is None:
-                    self._broker = self._open()
-                for pool in pools:
-                    self._broker.permit(pool)
-                if rounds and time.monotonic() >= due:
-                    due = time.monotonic() + self._round(self._broker)
-                self._say_that_it_is_back(tried=bool(pools))
+                self._do(pools)
             except HansardError as error:
-                due = max(due, time.monotonic() + _PAUSE)
+                self._due = time.monotonic() + _PAUSE
                 self._say_that_it_is_gone(error)
                 pause = _PAUSE
             with self._wanted:
@@ -190,19 +201,36 @@ class Permits:
         if self._broker is not None:
             self._broker.close()
 
+    def _until_due(self) -> float | None:
+        return max(0.0, self._due - time.monotonic()) if self._rounds else None
+
+    def _has_something_to_do(self) -> bool:
+        return bool(self._pools) or self._closing or self._until_due() == 0.0
+
+    def _do(self, pools: set[Pool]) -> None:
+        if self._broker is None:
+            self._broker = self._open()
+        for pool in pools:
+            self._broker.permit(pool)
+        if self._until_due() == 0.0:
+            self._due = time.monotonic() + self._round(self._broker)
+        if self._silent:
+            self._silent = False
+            _log.warning("the broker is back")
+
     def _round(self, broker: Broker) -> float:
         """Publish what is missing, if it is our turn; seconds until it may be again."""
-        draw = buckets.take(self._database, _TURN, 1, rate=1 / self._every, burst=1)
+        draw = buckets.take(self.database, _TURN, 1, rate=1 / self._every, burst=1)
         if draw.wait:
             return draw.wait
         try:
             for pool in POOL_NAMES:
-                there = free(self._database, pool)
+                there = free(self.database, pool)
                 if there:
                     for _ in range(there - broker.waiting(pool)):
                         broker.permit(pool)
         except HansardError:
-            buckets.give_back(self._database, _TURN, 1, burst=1)  # somebody else may reach it
+            buckets.give_back(self.database, _TURN, 1, burst=1)  # somebody else may reach it
             raise
         return self._every
 
@@ -211,29 +239,43 @@ class Permits:
             self._silent = True
             _log.error("%s %s", error.message, error.hint or "")
 
-    def _say_that_it_is_back(self, *, tried: bool) -> None:
-        if self._silent and tried:
-            self._silent = False
-            _log.warning("the broker is back")
-
 
 class Announcing(Queue):
     """A queue that tells of work as it comes in, once it is committed."""
 
-    announce: Callable[[Pool], None]
+    def __init__(self, *args: Any, announce: Callable[[Pool], None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._announce = announce
 
     def submit(self, *args: Any, **kwargs: Any) -> tuple[Job, bool]:
         """See :meth:`Queue.submit`."""
         job, left = super().submit(*args, **kwargs)
         if left:
-            self.announce(job.pool)
+            self._announce(job.pool)
         return job, left
 
     def retry(self, job_id: str, *, tenant: str | None = None, by: str | None = None) -> Job:
         """See :meth:`Ledger.retry`."""
         job = super().retry(job_id, tenant=tenant, by=by)
-        self.announce(job.pool)
+        self._announce(job.pool)
         return job
+
+
+def opened(settings: Settings, database: Database, *, rounds: bool) -> Permits | None:
+    """The permits of a process, if the settings name a broker. ``rounds``: it makes them, too.
+
+    Raises:
+        BadSettings, MissingPart: there is no such broker.
+    """
+    if settings.broker is None:
+        return None
+    from hansard.jobs.delivery import Post, see_that_it_fits
+
+    see_that_it_fits(settings)
+    found = Permits(database, partial(Post, settings), settings.delivery.round_seconds)
+    if rounds:
+        found.keep_round()
+    return found
 
 
 # ── receiving ────────────────────────────────────────────────────────────────────────────────
@@ -248,26 +290,22 @@ class Shifts:
     inspects the worker, and what is left in the queue is work that nobody has a hand free for.
     """
 
-    def __init__(self, crew: Crew, database: Database, say: Callable[[Pool], None]) -> None:
-        """``say`` publishes another permit."""
+    def __init__(self, crew: Crew, permits: Permits) -> None:
         self._crew = crew
-        self._database = database
-        self._say = say
+        self._permits = permits
         self._guard = threading.Lock()
         self._held: dict[Pool, int] = {}
 
     def work(self, pool: Pool) -> None:
         """Hold a permit for as long as there is a unit in hand for it; then tell of the rest."""
         crew = self._crew
-        if crew.pause():
-            self._say(pool)  # for whoever is left
         if crew.pause() or pool not in crew.pools:
             return
         with self._guard:
             self._held[pool] = self._held.get(pool, 0) + 1
         try:
-            if not crew.hands_of(pool)[0] and not self._database.hears:
-                self._database.ring()
+            if not crew.hands_of(pool)[0] and not self._permits.database.hears:
+                self._permits.database.ring()
             self._hold(pool)
         finally:
             with self._guard:
@@ -283,13 +321,49 @@ class Shifts:
                 spare = self._held[pool] > now
             if spare and taken == before:
                 return
-            if first and not self._database.hears:
-                self._pass_on(pool)  # others have not heard of what is left
+            if first and not self._permits.database.hears:
+                self._permits.pass_on(pool)  # others have not heard of what is left
             if time.monotonic() - begun >= _SHIFT:
                 break
             first, before = False, taken
-        self._pass_on(pool)
+        self._permits.pass_on(pool)
 
-    def _pass_on(self, pool: Pool) -> None:
-        if free(self._database, pool, most=1):
-            self._say(pool)
+
+class Attendance:
+    """What a worker does at the broker: it receives permits, holds them, and makes rounds."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        crew: Crew,
+        permits: Permits,
+        ended: Callable[[], None],
+    ) -> None:
+        """Begin. ``name`` is the worker's; ``ended`` is called where the broker's tools end it."""
+        from hansard.jobs.delivery import Reception
+
+        self._crew = crew
+        self._permits = permits
+        hands = settings.delivery.concurrency or HANDS
+        self._reception = Reception(
+            settings,
+            name,
+            pools=crew.pools,
+            at_once=hands * len(crew.pools) + (os.cpu_count() or 1),  # and lanes
+            work=Shifts(crew, permits).work,
+            look=permits.look,
+            ended=ended,
+        )
+        self._reception.start()
+        permits.keep_round()
+
+    def end(self) -> None:
+        """Receive no more; returns at once. The crew is to be stopped next."""
+        self._reception.stop_receiving()
+
+    def close(self) -> None:
+        """The crew has stopped: tell others of what is left, and leave."""
+        self._reception.stop()
+        for pool in self._crew.pools:
+            self._permits.pass_on(pool)
