@@ -11,6 +11,12 @@ _CHANCE = 25
 """Bits that tell those apart that were made in the same millisecond."""
 
 
+_LENGTH = 14
+
+_FAR = 253_402_300_800.0
+"""The year 10000: no calendar goes on."""
+
+
 def new_id(now: float) -> str:
     """A name: milliseconds since the epoch, then chance."""
     return _written(int(now * 1000) << _CHANCE | secrets.randbits(_CHANCE))
@@ -19,6 +25,17 @@ def new_id(now: float) -> str:
 def first_id(moment: float) -> str:
     """Nothing that was made from this moment on (seconds) has an id before this one."""
     return _written(max(0, int(moment * 1000)) << _CHANCE)
+
+
+def made(name: str) -> float | None:
+    """When something was made (epoch seconds), by its name; ``None`` where that is none of ours."""
+    if len(name) != _LENGTH or not set(name) <= set(_ALPHABET):
+        return None
+    number = 0
+    for letter in name:
+        number = number << 5 | _ALPHABET.index(letter)
+    moment = (number >> _CHANCE) / 1000
+    return moment if moment < _FAR else None
 
 
 def _written(number: int) -> str:

@@ -30,7 +30,7 @@ from hansard.errors import (
 )
 from hansard.store.address import parsed
 from hansard.store.database import Database, Pulse
-from hansard.store.schema import SCHEMA, revision, see_that_it_is_not_newer, upgrade
+from hansard.store.schema import SCHEMA, go_to, revision, see_that_it_is_not_newer, upgrade
 
 if TYPE_CHECKING:
     import psycopg
@@ -122,10 +122,10 @@ class Postgres(Database):
                 hint="Stop the others, then `hansard database upgrade`.",
             )
 
-    def upgrade(self) -> None:
-        """Bring the schema up to date; one at a time, however many ask."""
+    def go_to(self, wanted: str = SCHEMA) -> None:
+        """Bring the schema to a revision; one at a time, however many ask."""
         with _explained(self.place), self._lasting.connect() as connection:
-            upgrade(connection)
+            go_to(connection, wanted)
 
     # ── transactions ─────────────────────────────────────────────────────────────────────────
 
@@ -162,6 +162,8 @@ class Postgres(Database):
                 yield connection
             finally:
                 self._local.connection = None
+                if self._closing.is_set():
+                    connection.detach()  # its pool is gone: it is closed, and not given back
 
     # ── the bell ─────────────────────────────────────────────────────────────────────────────
 

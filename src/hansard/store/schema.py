@@ -59,6 +59,29 @@ def downgrade(connection: sa.Connection, revision: str) -> None:
         command.downgrade(config, revision)
 
 
+def go_to(connection: sa.Connection, wanted: str) -> None:
+    """Bring the database to a revision, forward or back; all of it or none."""
+    with connection.begin():
+        found = revision(connection)
+    if found is not None and wanted < found:
+        downgrade(connection, wanted)
+    else:
+        upgrade(connection, wanted)
+
+
+def known() -> list[str]:
+    """Every revision there is, the oldest first."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", "hansard.store:migrations")
+    config.set_main_option("path_separator", "os")
+    return sorted(
+        script.revision for script in ScriptDirectory.from_config(config).walk_revisions()
+    )
+
+
 @contextmanager
 def _alembic(connection: sa.Connection) -> Iterator[tuple[ModuleType, Config]]:
     # Alembic takes most of a second to import: not on the way of every command.

@@ -23,7 +23,7 @@ from sqlalchemy.pool import StaticPool
 
 from hansard.errors import DiskFull, HansardError, StoreBroken, StoreBusy
 from hansard.store.database import Database
-from hansard.store.schema import SCHEMA, see_that_it_is_not_newer, upgrade
+from hansard.store.schema import SCHEMA, go_to, see_that_it_is_not_newer, upgrade
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -201,6 +201,11 @@ class Sqlite(Database):
         with self._lock:
             self._connection.close()
             self._engine.dispose()
+
+    def go_to(self, wanted: str = SCHEMA) -> None:
+        """Bring the schema to a revision. Whoever opens the store next brings it up to date."""
+        with self._lock, FileLock(f"{self.path}.opening"), _explained(self.path):
+            go_to(self._connection, wanted)
 
     def _migrate(self) -> None:
         with self._connection.begin():

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from hansard.errors import UnknownJob
 from hansard.model import JobState, Media, Value
-from hansard.store import views_postgres, views_shape, views_sqlite
+from hansard.store import archived, views_postgres, views_shape, views_sqlite
 from hansard.store.database import Database, Dialect
 from hansard.store.ids import first_id
 from hansard.store.tables import jobs, recordings
@@ -112,10 +112,15 @@ def transcript(database: Database, tenant: str, job: str, *, words: bool) -> byt
 
     ``words`` gives each segment its words with their times. The engine's tokens are left out:
     the JSON format has everything.
+
+    Raises:
+        Archived: it is in the archive.
     """
     query = transcript_query(database.dialect, words=words)
     with database.read() as connection:
         whole = connection.scalar(query, {"tenant": tenant, "job": job})
+        if whole is None:
+            archived.see_that_it_is_here(connection, job, tenant)
     return None if whole is None else str(whole).encode()
 
 
@@ -142,6 +147,7 @@ def media(database: Database, tenant: str, job: str) -> Held:
 
     Raises:
         UnknownJob: there is no such job.
+        Archived: its media are in the archive.
     """
     chosen = (
         sa.select(jobs.c.recording, jobs.c.name, jobs.c.step, recordings.c.media)
@@ -150,6 +156,7 @@ def media(database: Database, tenant: str, job: str) -> Held:
     )
     with database.read() as connection:
         row = connection.execute(chosen).first()
+        archived.see_that_it_is_here(connection, job, tenant, audio=True)
     if row is None:
         raise UnknownJob(f"There is no job {job[:80]}.", hint="GET /api/v1/jobs lists them.")
     return Held(row.recording, row.name, row.step, msgspec.json.decode(row.media, type=Media))
