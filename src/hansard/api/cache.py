@@ -19,6 +19,7 @@ from hansard.errors import UnknownJob
 from hansard.store import views
 
 if TYPE_CHECKING:
+    from hansard.api.redis_cache import RedisCache
     from hansard.store.database import Database
 
 
@@ -30,6 +31,8 @@ PAGES = 8 * 2**20
 """Bytes of lists that are kept until something is written."""
 RENDERED = 256 * 2**20
 """Bytes of rendered formats that are kept, those above a megabyte on the disk."""
+LARGEST = 16 * 2**20
+"""Bytes of an answer that processes share; larger ones each makes for itself."""
 
 
 def version(made: bytes) -> str:
@@ -59,6 +62,14 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
+class Second(Protocol[V]):
+    """Where an answer may be ready that is not on the shelf."""
+
+    async def get(self, key: Hashable, make: Callable[[], Awaitable[V]]) -> V:
+        """The answer for a key; ``make`` is called where there is none."""
+        ...
+
+
 class Shelf(Generic[V]):
     """Ready answers, the least recently used go first. For one event loop.
 
@@ -66,12 +77,13 @@ class Shelf(Generic[V]):
     reader costs.
     """
 
-    def __init__(self, capacity: int, *, at_once: int = 1) -> None:
+    def __init__(self, capacity: int, *, at_once: int = 1, second: Second[V] | None = None) -> None:
         """``capacity`` in bytes. What is larger than a quarter of it is made, but not kept.
 
-        Up to ``at_once`` answers are made at the same time.
+        Up to ``at_once`` answers are made at the same time. ``second`` is looked into before.
         """
         self._capacity = capacity
+        self._second = second
         self._kept: OrderedDict[Hashable, V] = OrderedDict()
         self._size = 0
         self._making: dict[Hashable, asyncio.Task[V]] = {}
@@ -97,8 +109,11 @@ class Shelf(Generic[V]):
         return await asyncio.shield(task)
 
     async def _make(self, key: Hashable, make: Callable[[], Awaitable[V]]) -> V:
-        async with self._turn:
-            made = await make()
+        async def in_turn() -> V:
+            async with self._turn:
+                return await make()
+
+        made = await (self._second.get(key, in_turn) if self._second else in_turn())
         self._keep(key, made)
         return made
 
@@ -115,6 +130,37 @@ class Shelf(Generic[V]):
         while self._size > self._capacity:
             _, old = self._kept.popitem(last=False)
             self._size -= len(old)
+
+
+class OfJobs(Generic[V]):
+    """The second cache of a shelf whose keys begin with a tenant and a job."""
+
+    def __init__(
+        self,
+        cache: RedisCache,
+        pack: Callable[[V], Awaitable[bytes | None]],
+        unpack: Callable[[bytes], Awaitable[V]],
+    ) -> None:
+        """``pack`` makes bytes of an answer, or ``None`` where it is too large."""
+        self._cache = cache
+        self._pack = pack
+        self._unpack = unpack
+
+    async def get(self, key: Hashable, make: Callable[[], Awaitable[V]]) -> V:
+        """The answer for a key; made by one of all processes that look for it."""
+        assert isinstance(key, tuple)
+        tenant, job, *what = key
+        made: list[V] = []
+
+        async def packed() -> bytes | None:
+            made.append(await make())
+            return await self._pack(made[0])
+
+        found = await self._cache.get(tenant, job, tuple(what), packed)
+        if made:
+            return made[0]
+        assert found is not None
+        return await self._unpack(found)
 
 
 class Together(Generic[K, T]):

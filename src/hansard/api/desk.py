@@ -8,22 +8,36 @@ their own, so that none waits behind a write that is being brought to the disk.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar, cast
 
 from starlette.requests import HTTPConnection
 
-from hansard.api.cache import PAGES, RENDERED, TRANSCRIPTS, Made, Shelf, Statuses
-from hansard.api.ranges import Rendered
+from hansard.api.cache import (
+    LARGEST,
+    PAGES,
+    RENDERED,
+    TRANSCRIPTS,
+    Made,
+    OfJobs,
+    Shelf,
+    Sized,
+    Statuses,
+)
+from hansard.api.ranges import Rendered, rendered
 from hansard.api.turns import Turns
 from hansard.api.watch import Watch
 from hansard.model import Client
 from hansard.wiring import House
 
+if TYPE_CHECKING:
+    from hansard.api.redis_cache import RedisCache
+
 P = ParamSpec("P")
 T = TypeVar("T")
+V = TypeVar("V", bound=Sized)
 
 
 class Desk:
@@ -40,11 +54,15 @@ class Desk:
         self.statuses = Statuses(self.read, self.reader, self._pulse.beat)
         self.watch = Watch(self.read, self.reader)
         self.turns = Turns()
+        self.shared = self._cache()
+        """What all API processes share, where the setting ``cache`` names one."""
         self.pages: Shelf[Made] = Shelf(PAGES)
         """Lists as they are sent, each at one moment of the store."""
-        self.ready: Shelf[bytes] = Shelf(TRANSCRIPTS)
+        self.ready: Shelf[bytes] = Shelf(TRANSCRIPTS, second=self._second(_same, _same))
         """Transcripts as they are sent."""
-        self.rendered: Shelf[Rendered] = Shelf(RENDERED, at_once=4)
+        self.rendered: Shelf[Rendered] = Shelf(
+            RENDERED, at_once=4, second=self._second(self._whole, self._rendered)
+        )
         """Transcripts in the formats they were asked for."""
         self._reads = ThreadPoolExecutor(self.reader.readers, "hansard-reads")
         self._writes = ThreadPoolExecutor(1, "hansard-writes")
@@ -68,6 +86,33 @@ class Desk:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(pool, partial(act, *args, **kwargs))
 
+    # ── the second cache ─────────────────────────────────────────────────────────────────────
+
+    def _cache(self) -> RedisCache | None:
+        if self.settings.cache is None:
+            return None
+        from hansard.api.redis_cache import RedisCache
+
+        return RedisCache(self.settings.cache, self.house.database, self.work)
+
+    def _second(
+        self,
+        pack: Callable[[V], Awaitable[bytes | None]],
+        unpack: Callable[[bytes], Awaitable[V]],
+    ) -> OfJobs[V] | None:
+        return None if self.shared is None else OfJobs(self.shared, pack, unpack)
+
+    async def _whole(self, made: Rendered) -> bytes | None:
+        """All of it, unless that is more than a cache takes."""
+        if made.size > LARGEST:
+            return None
+        if made.at_hand:
+            return made.read(0, made.size)
+        return await self.work(made.read, 0, made.size)
+
+    async def _rendered(self, body: bytes) -> Rendered:
+        return await self.work(rendered, partial(_write, body), self.house.files.scratch)
+
     def close(self) -> None:
         """Let go of the threads and of the reader. The house is its owner's to close."""
         for pool in (self._work, self._writes, self._reads):
@@ -75,6 +120,14 @@ class Desk:
         self._pulse.close()
         if self.reader is not self.house.database:
             self.reader.close()
+
+
+async def _same(body: bytes) -> bytes:
+    return body
+
+
+def _write(body: bytes, out: BinaryIO) -> None:
+    out.write(body)
 
 
 def desk(connection: HTTPConnection) -> Desk:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import sqlalchemy as sa
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,6 +22,8 @@ from hansard.store import views
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
+
+    from hansard.store.database import Database
 
 
 class PageQuery(BaseModel):
@@ -101,16 +104,47 @@ async def page(request: Request) -> Response:
     wanted = query.wanted()
 
     async def make() -> Made:
-        found = await at.read(
-            views.page, at.reader, who.tenant, wanted, after=after, limit=query.limit
-        )
-        further = msgspec.json.encode(None if found.last is None else _cursor(found.last))
-        body = b'{"items":' + found.items + b',"next":' + further + b"}"
+        asked = (wanted, after, query.limit)
+        if at.shared is None or at.reader.dialect == "sqlite":
+            body, _ = await at.read(_made, at.reader, who.tenant, *asked, named=False)
+            return Made(body, version(body))
+        now = await at.read(_moment_of, at.reader)
+        known = await at.shared.page(who.tenant, asked, now)
+        if known is not None:
+            return Made(known, version(known))
+        body, then = await at.read(_made, at.reader, who.tenant, *asked, named=True)
+        await at.shared.keep_page(who.tenant, asked, then, body)
         return Made(body, version(body))
 
     now = at.statuses.moment()
     made = await at.pages.get((who.tenant, wanted, after, query.limit, now), make)
     return unchanged(request, made.version) or encoded(made.body, version=made.version)
+
+
+_SNAPSHOT = sa.text("SELECT CAST(pg_current_snapshot() AS text)")
+
+
+def _moment_of(reader: Database) -> str:
+    """A name of what can be seen in PostgreSQL: the same name, the same rows, in any process."""
+    with reader.read() as connection:
+        return str(connection.scalar(_SNAPSHOT))
+
+
+def _made(
+    reader: Database,
+    tenant: str,
+    wanted: views.Filter,
+    after: str | None,
+    limit: int,
+    *,
+    named: bool,
+) -> tuple[bytes, str]:
+    """A page as JSON; ``named``: and the moment that it was made from."""
+    with reader.read():
+        moment = _moment_of(reader) if named else ""
+        found = views.page(reader, tenant, wanted, after=after, limit=limit)
+    further = msgspec.json.encode(None if found.last is None else _cursor(found.last))
+    return b'{"items":' + found.items + b',"next":' + further + b"}", moment
 
 
 def _moment(when: datetime | None) -> float | None:
