@@ -56,6 +56,8 @@ from hansard.store import recordings, transcripts, windows
 from hansard.store.files import Draft, Files, PcmWriter
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from hansard.audio.levels import Enhancement
     from hansard.audio.probe import Preflight
     from hansard.speech.catalog import Choice
@@ -448,6 +450,14 @@ def finish(parts: Parts, unit: Unit) -> None:
             telemetry.count("windows.second_look", len(again))
             parts.queue.listen_again(unit, again)
             return
+    with telemetry.span("finish"):
+        parts.queue.complete(unit, lambda connection: _write(parts, job, connection))
+    parts.files.drop_pcm(job.id)
+
+
+def _write(parts: Parts, job: Job, connection: sa.Connection) -> None:
+    """The transcript, from its windows: read anew at each call, so that it can be tried again."""
+    assert job.prepared is not None
     meters = [CoverageMeter(pad=job.options.detection.pad) for _ in range(job.prepared.channels)]
     stream = join.merge(
         [_segments(parts, job, channel, meter) for channel, meter in enumerate(meters)]
@@ -456,11 +466,7 @@ def finish(parts: Parts, unit: Unit) -> None:
     def head() -> Transcript:
         return _head(parts, job, combined(meter.coverage() for meter in meters))
 
-    with telemetry.span("finish"):
-        parts.queue.complete(
-            unit, lambda connection: transcripts.save(connection, job.id, stream, head)
-        )
-    parts.files.drop_pcm(job.id)
+    transcripts.save(connection, job.id, stream, head)
 
 
 def _second_look(parts: Parts, job: Job, channel: int) -> Iterator[Window]:

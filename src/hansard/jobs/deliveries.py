@@ -224,7 +224,14 @@ class Deliveries:
                 hosts[row.host] += 1
                 tenants[row.tenant] += 1
                 chosen.append(row)
-        return chosen
+        # Others may have chosen the same: what they are taking is theirs.
+        free = (
+            sa.select(deliveries.c.id)
+            .where(deliveries.c.id.in_([row.id for row in chosen]), due)
+            .with_for_update(skip_locked=True)
+        )
+        mine = set(connection.scalars(free))
+        return [row for row in chosen if row.id in mine]
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────
 
@@ -299,6 +306,9 @@ class Deliveries:
         """Write how a try went, and what comes of it where the delivery is still in our hands."""
         values = self._verdict(row, outcome)
         with self._database.write() as connection:
+            its = sa.select(deliveries.c.id).where(deliveries.c.id == row.id).with_for_update()
+            if connection.execute(its).first() is None:
+                return  # its tenant or its age had it removed
             number = connection.scalar(
                 sa.select(sa.func.coalesce(sa.func.max(delivery_tries.c.number), 0) + 1).where(
                     delivery_tries.c.delivery == row.id

@@ -83,7 +83,8 @@ class Queue(Ledger):
             same = sa.select(jobs).where(jobs.c.answers == answers).with_for_update()
             found = connection.execute(same).first()
             if found is not None and again and found.state not in OPEN_STATES:
-                connection.execute(jobs.update().where(jobs.c.id == found.id).values(answers=None))
+                superseded = jobs.update().where(jobs.c.id == found.id).values(answers=None)
+                connection.execute(superseded)
                 found = None
             if found is not None:
                 job, left = found.id, found.state != "completed"
@@ -97,22 +98,21 @@ class Queue(Ledger):
                 lane = rows.lane(seconds)
                 shares.arrive(connection, client.tenant, lane)
                 job, left = rows.new_id(now), True
-                connection.execute(
-                    jobs.insert().values(
-                        **rows.fresh(kind, recording, options),
-                        id=job,
-                        step=states.first_step(kind),
-                        priority=priority,
-                        answers=answers,
-                        levels=rows.json(levels),
-                        created=now,
-                        tenant=client.tenant,
-                        key=client.key,
-                        lane=lane,
-                        seconds=seconds,
-                        webhook=webhook,
-                    )
-                )
+                fresh = {
+                    **rows.fresh(kind, recording, options),
+                    "id": job,
+                    "step": states.first_step(kind),
+                    "priority": priority,
+                    "answers": answers,
+                    "levels": rows.json(levels),
+                    "created": now,
+                    "tenant": client.tenant,
+                    "key": client.key,
+                    "lane": lane,
+                    "seconds": seconds,
+                    "webhook": webhook,
+                }
+                connection.execute(jobs.insert().values(fresh))
             row = rows.job(states.row(connection, job))
             usage.add(connection, now, client.tenant, client.key, options.engine, calls=1)
             return row, left

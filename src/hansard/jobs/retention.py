@@ -4,7 +4,7 @@ Nothing that a user gave or got is removed unless ``retention`` in the settings 
 removal is logged with what, how old and how large. One process at a time does it.
 
 A recording is kept once, however many jobs name it. Whether it may go is decided and done inside
-one transaction that holds the store's write lock, so that no job can come to name it meanwhile.
+one transaction that holds the recording's lock, so that no job can come to name it meanwhile.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
 from hansard.config import Settings
-from hansard.jobs import webhooks
+from hansard.jobs import states, webhooks
 from hansard.jobs.presence import Presence
 from hansard.jobs.queue import Queue
-from hansard.store import uploads
+from hansard.store import locks, uploads
 from hansard.store.database import Database
 from hansard.store.files import Files
 from hansard.store.tables import IS_OPEN, idempotency, jobs, recordings
@@ -55,11 +55,17 @@ def bury(queue: Queue, files: Files, presence: Presence) -> bool:
     A death is held against the work in hand, as one of its tries, only where a service outlived
     the worker. Whoever kills the whole service, or a command, says nothing about the work.
 
+    Only the workers of this data directory can be seen to be dead. Where others share the store,
+    an owner without a sign here may well live there: what those held is free when its lease ends.
+
     Returns:
         Whether one of them may have left a recording without a row.
     """
     scratch = files.scratch_workers()
-    gone = presence.gone({*queue.owners(), *presence.known(), *scratch})
+    known = {*presence.known(), *scratch}
+    if queue.database.dialect == "sqlite":
+        known.update(queue.owners())
+    gone = presence.gone(known)
     if not gone:
         return False
     fallen = presence.comrades(gone)
@@ -72,7 +78,11 @@ def bury(queue: Queue, files: Files, presence: Presence) -> bool:
 
 
 def drop_prepared(database: Database, files: Files) -> None:
-    """Remove the prepared audio of jobs that have ended; it can be made again."""
+    """Remove the prepared audio of jobs that have ended; it can be made again.
+
+    Only what lies where this host can see it: of files on disks of their own each host removes its
+    own, whichever host ended the job.
+    """
     # In this order: what is prepared from now on belongs to a job that is open by then.
     keys = sorted(files.pcm_keys())
     if not keys:
@@ -85,8 +95,12 @@ def drop_prepared(database: Database, files: Files) -> None:
         }
     for key in keys:
         if key not in needed:
-            _log.info("removing prepared audio of job %s, which has ended", key)
-            files.drop_pcm(key)
+            with database.write() as connection:
+                # Nobody takes it up again, and finds its audio there, while it is removed.
+                if any(row.finished is None for row in states.lock(connection, [key])):
+                    continue
+                _log.info("removing prepared audio of job %s, which has ended", key)
+                files.drop_pcm(key)
 
 
 def drop_orphans(database: Database, files: Files) -> None:
@@ -235,6 +249,7 @@ class Retention:
             jobs.c.recording == row.recording, sa.or_(IS_OPEN, jobs.c.finished >= before)
         )
         with self._database.write() as connection:
+            locks.recording(connection, row.recording)
             if connection.execute(younger.limit(1)).first() is not None:
                 return
             size = _unlink(self._files, row.recording)
@@ -256,6 +271,10 @@ def remove(database: Database, files: Files, job: str) -> int | None:
         sha256 = connection.scalar(found)
         if sha256 is None:
             return None
+        locks.recording(connection, sha256)
+        now = next(iter(states.lock(connection, [job])), None)
+        if now is None or now.finished is None or now.recording != sha256:
+            return None  # somebody else removed it, or took it up again
         webhooks.forget(connection, job)
         connection.execute(jobs.delete().where(jobs.c.id == job))
         size = _drop_media(connection, files, sha256)
@@ -271,6 +290,7 @@ def drop_unnamed(database: Database, files: Files, sha256: str) -> None:
 
 def _drop_media(connection: sa.Connection, files: Files, sha256: str) -> int | None:
     """Remove a recording, row and file, where no job names it; its bytes, or ``None``."""
+    locks.recording(connection, sha256)
     named = sa.select(jobs.c.id).where(jobs.c.recording == sha256).limit(1)
     if connection.execute(named).first() is not None:
         return None

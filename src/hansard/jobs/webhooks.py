@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from hansard.errors import TooMuch, UnknownDelivery
 from hansard.jobs import rows
 from hansard.model import SAMPLE_RATE, Failure, Prepared, Value
+from hansard.store import locks
 from hansard.store.tables import deliveries, delivery_tries, jobs, receivers
 
 HOUSE = ""
@@ -66,6 +67,7 @@ class Delivery(Value, frozen=True, omit_defaults=False):
 
 def tell_of_every_job(connection: sa.Connection, url: str | None) -> None:
     """From now on this address is told of every job that ends, whichever process ends it."""
+    locks.alone(connection, "receivers of every job")
     known = connection.scalars(sa.select(receivers.c.url).where(receivers.c.job == _EVERY_JOB))
     if set(known) == ({url} if url else set()):
         return
