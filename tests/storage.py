@@ -7,11 +7,16 @@ import logging
 import secrets
 import socket
 import threading
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
+from tests.cli.conftest import Audio
 
 from hansard.config import S3Settings
 from hansard.store.bucket import Bucket
@@ -69,6 +74,16 @@ class Storage:
     def through(self, proxy: Proxy) -> Storage:
         """The same bucket, reached by the proxy."""
         return replace(self, endpoint=f"http://127.0.0.1:{proxy.port}")
+
+
+def waved(path: Path, speech: Audio, times: int) -> Path:
+    """Speech over and over as WAV: large, and quickly made."""
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16_000)
+        out.writeframes(np.tile(speech, times).astype("<i2").tobytes())
+    return path
 
 
 @contextmanager

@@ -23,12 +23,14 @@ from hansard.api import (
     answers,
     catalogue,
     description,
+    direct,
     downloads,
     events,
     health,
     jobs,
     live,
     openai,
+    statistics,
     transcriptions,
     uploads,
     usage,
@@ -50,9 +52,11 @@ _RESOURCES = (
     transcriptions,
     downloads,
     events,
+    direct,  # before uploads: there, "direct" would be an id
     uploads,
     catalogue,
     usage,
+    statistics,
     webhooks,
     live,
     openai,
@@ -138,6 +142,8 @@ def create(house: House) -> FastAPI:
             await lobby.close()
             await watch.close()
             await limits.close()
+            if own.shared is not None:
+                await own.shared.close()
             own.close()
             if journal is not None:
                 journal.close()

@@ -38,7 +38,7 @@ from hansard.errors import (
 )
 from hansard.model import Client, Failure, JobState, Value
 from hansard.outbound import see_that_it_may_be_called
-from hansard.store import idempotency, uploads, views
+from hansard.store import direct, idempotency, uploads, views
 
 if TYPE_CHECKING:
     from hansard.store.files import Draft
@@ -213,6 +213,10 @@ async def _recording(
     who, asked = client(request), came.asked
     if asked.upload is not None:
         house = at.house
+        if direct.is_direct(asked.upload):
+            name = await at.work(direct.name_of, house.database, asked.upload, who)
+            sent = direct.draft(house.database, house.files, asked.upload, who)
+            return name, await stack.enter_async_context(submission.elsewhere(at, sent))
         upload = await at.work(uploads.find, house.database, house.files.root, asked.upload, who)
         manager = uploads.draft(house.database, house.files, asked.upload, who)
         return upload.name, await stack.enter_async_context(submission.elsewhere(at, manager))
@@ -342,6 +346,8 @@ async def remove(request: Request, job: str) -> Response:
     """Remove the job and its transcript; the media too, where no other job is about them."""
     at, who = desk(request), client(request)
     await at.write(at.house.queue.delete, who.tenant, job, forget=at.house.files.forget_recording)
+    if at.shared is not None:
+        await at.shared.forget(who.tenant, job)
     return Response(status_code=204)
 
 

@@ -254,6 +254,30 @@ class Bucket:
             if self.find(key) is None:  # else the answer to an earlier try was lost
                 raise
 
+    def begin(self, key: str) -> str:
+        """The id of an upload in parts that somebody else will send."""
+        with self.client() as client:
+            said = client.create_multipart_upload(**self._at(key), **encrypted(self.settings))
+        return str(said["UploadId"])
+
+    def tags(self, key: str, upload: str) -> list[str]:
+        """The tags of the parts that have come of an upload, in order, without a gap.
+
+        Raises:
+            FileNotFoundError: there is no such upload.
+        """
+        found: list[str] = []
+        asked = {**self._at(key), "UploadId": upload}
+        while True:
+            with self.client() as client:
+                page = client.list_parts(**asked)
+            for part in page.get("Parts", ()):
+                if part["PartNumber"] == len(found) + 1:
+                    found.append(str(part["ETag"]))
+            if not page.get("IsTruncated"):
+                return found
+            asked["PartNumberMarker"] = page["NextPartNumberMarker"]
+
     def abort(self, key: str, upload: str) -> None:
         """Forget an upload that was not completed, with its parts."""
         with self.client(hasty=True) as client:

@@ -45,9 +45,12 @@ _PAUSES = (0.0, 0.2, 1.0)
 """Seconds before each look at a chunk that is shorter than it should be: a writer whose lease is
 over may have put a shorter beginning over a longer one, which the next flush puts right."""
 
-_ABANDONED = 86_400.0
-"""Seconds after which an upload in parts that was not completed is given up."""
+_ABANDONED = lifecycle.PARTS_DAYS * 86_400.0
+"""Seconds after which what a client or a process of ours has begun to put up is given up."""
 
+
+UPLOADS = "uploads/"
+"""Where clients put what they send to the storage themselves; see ``store.direct``."""
 
 _FRESH = 10.0
 """Seconds that a bucket which answered is believed to answer."""
@@ -252,6 +255,10 @@ class Objects(Files):
                 self.bucket.abort(key, upload)
             except FileNotFoundError:
                 continue
+        left = [one.key for one in self.bucket.entries(UPLOADS) if one.since < now - _ABANDONED]
+        if left:
+            _log.info("removing %d uploads that nobody made a recording of", len(left))
+            self.bucket.remove_all(left)
 
     def see_that_they_answer(self) -> str:
         """Whether the bucket answers; asked again after some seconds, since it costs."""
