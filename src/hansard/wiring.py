@@ -24,6 +24,8 @@ from hansard.live import session
 from hansard.model import Client, Job, Pool, Segment, Step, Transcript
 from hansard.store import opening, transcripts
 from hansard.store.files import room
+from hansard.store.partitions import Months
+from hansard.store.statistics import Statistics
 
 if TYPE_CHECKING:
     from hansard.jobs.deliveries import Deliveries
@@ -63,7 +65,9 @@ class House:
             settings.data.mkdir(parents=True, exist_ok=True)
             self.presence = Presence(settings.data / "workers", service)
         try:
-            self.database = opening.opened(settings.data, settings.database)
+            self.database = opening.opened(
+                settings.data, settings.database, connections=settings.postgres.connections
+            )
         except HansardError:
             self.presence.close()
             raise
@@ -88,6 +92,8 @@ class House:
         self._deliveries: Deliveries | None = None
         self._in_service = service is not None
         self._retention = retention.Retention(settings, self.database, self.files)
+        self._months = Months(self.database)
+        self._statistics = Statistics(self.database)
         self._trusted: Notice | None = None
         self._look_again = 0.0
         self._next_listing = 0.0
@@ -286,6 +292,8 @@ class House:
         self.tidy()
         session.recover(self.parts)
         self._retention.keep_up()
+        self._months.keep_up()
+        self._statistics.keep_up()
 
     def close(self) -> None:
         """Stop working and let go of everything. Calling it twice is harmless."""

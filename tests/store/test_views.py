@@ -67,6 +67,9 @@ def row(number: int, **given: Any) -> dict[str, Any]:
         "planned": 0,
         "planned_samples": 0,
         "heard_samples": 0,
+        "tenant": "local",
+        "not_before": 0.0,
+        "attempt": 0,
     } | given
 
 

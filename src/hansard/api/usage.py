@@ -85,13 +85,7 @@ async def report(request: Request, query: Annotated[UsageQuery, Query()]) -> Res
     A key sees its tenant's; the scope admin sees everybody's and may group by tenant. Seconds are
     counted when a transcription is completed, money whenever a job ends.
     """
-    today = datetime.now(UTC).date()
-    last = query.to or today
-    first = query.since or date.fromordinal(max(1, last.toordinal() - _DAYS))
-    if first > last:
-        raise BadRequest(
-            f"The first day, {first}, is after the last, {last}.", hint="Swap `from` and `to`."
-        )
+    first, last = days(query.since, query.to)
     group = tuple(dict.fromkeys(query.group))
     at = desk(request)
     lines, total = await at.read(_sums, at.reader, first, last, group, whose(request))
@@ -99,15 +93,29 @@ async def report(request: Request, query: Annotated[UsageQuery, Query()]) -> Res
         raise BadRequest(
             f"That would be more than {usage.ROWS} lines.", hint="Ask for fewer days or groups."
         )
-    return answer(Report(first.isoformat(), last.isoformat(), tuple(lines), total))
+    return answer(Report(first, last, tuple(lines), total))
+
+
+def days(first: date | None, last: date | None) -> tuple[str, str]:
+    """A range of days as the store knows them, both included; the last thirty if none are named.
+
+    Raises:
+        BadRequest: the first is after the last.
+    """
+    to = last or datetime.now(UTC).date()
+    since = first or date.fromordinal(max(1, to.toordinal() - _DAYS))
+    if since > to:
+        raise BadRequest(
+            f"The first day, {since}, is after the last, {to}.", hint="Swap `from` and `to`."
+        )
+    return since.isoformat(), to.isoformat()
 
 
 def _sums(
-    reader: Database, first: date, last: date, group: tuple[Group, ...], tenant: str | None
+    reader: Database, first: str, last: str, group: tuple[Group, ...], tenant: str | None
 ) -> tuple[list[Line], Line]:
-    days = first.isoformat(), last.isoformat()
     with reader.read() as connection:
-        total = usage.sums(connection, *days, (), tenant)
-        lines = usage.sums(connection, *days, group, tenant) if group else []
+        total = usage.sums(connection, first, last, (), tenant)
+        lines = usage.sums(connection, first, last, group, tenant) if group else []
     none = Line(0, 0.0, 0.0)
     return lines, total[0] if total else none

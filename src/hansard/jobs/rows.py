@@ -21,7 +21,7 @@ from hansard.model import (
     Value,
     Window,
 )
-from hansard.store import ids
+from hansard.store import ids, stored
 
 SHORT_SECONDS = 600.0
 """A recording up to this long goes by the short lane."""
@@ -132,10 +132,8 @@ def digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
-def json(value: msgspec.Struct) -> str:
-    """A value as it is stored."""
-    return msgspec.json.encode(value).decode()
-
+json = stored.as_json
+"""A value as it is stored."""
 
 new_id = ids.new_id
 """A job's name; here for those who make rows."""

@@ -132,8 +132,8 @@ class Ears:
 
     def _hear(self, connection: psycopg.Connection[Any]) -> None:
         self._beat()
-        self.deaf = False
         self._hearer.ring()
+        self.deaf = False
         while not self._closing.is_set():
             for notice in connection.notifies(timeout=_STALE / 4, stop_after=1):
                 word, _, name = notice.payload.partition(" ")

@@ -9,11 +9,12 @@ from hansard.store.database import Database
 from hansard.store.files import Files
 
 
-def opened(data: Path, address: str | None = None) -> Database:
+def opened(data: Path, address: str | None = None, *, connections: int = 16) -> Database:
     """The store of a data directory, or the PostgreSQL at ``address``, which many share.
 
     A new one is made ready. An SQLite file of an older Hansard is migrated; a PostgreSQL is not,
-    since other machines may be using it: ``hansard database upgrade`` does.
+    since other machines may be using it: ``hansard database upgrade`` does. ``connections`` is for
+    it: at most so many of each kind.
 
     Raises:
         StoreBroken: it cannot be used, or was made by a newer Hansard.
@@ -26,7 +27,7 @@ def opened(data: Path, address: str | None = None) -> Database:
         return Sqlite(data / "hansard.db")
     from hansard.store.postgres import Postgres
 
-    return Postgres(address)
+    return Postgres(address, connections=connections)
 
 
 def files(settings: Settings, worker: str) -> Files:

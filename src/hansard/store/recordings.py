@@ -6,18 +6,22 @@ import msgspec
 import sqlalchemy as sa
 
 from hansard.model import Media, Recording
+from hansard.store.stored import as_json
 from hansard.store.tables import recordings
 
 
 def add(connection: sa.Connection, recording: Recording) -> None:
-    """Insert a recording; one with the same bytes that is already there is left as it is."""
+    """Insert a recording; one with the same bytes that is already there is left as it is.
+
+    Its caller holds ``locks.recording``: nobody adds the same or removes it meanwhile.
+    """
     if not known(connection, recording.id):
         connection.execute(
             recordings.insert().values(
                 id=recording.id,
                 name=recording.name,
                 size=recording.media.size,
-                media=msgspec.json.encode(recording.media).decode(),
+                media=as_json(recording.media),
                 created=recording.created,
             )
         )

@@ -78,7 +78,7 @@ def _forward_on_postgres() -> None:
     op.drop_table("segments_before")
     op.execute(
         "CREATE MATERIALIZED VIEW statistics AS SELECT tenant, "
-        "to_char(to_timestamp(created) AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, "
+        "to_char(to_timestamp(floor(created)) AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, "
         "engine, model, state, count(*) AS jobs, coalesce(sum(seconds), 0) AS seconds, "
         "coalesce(sum(finished - started), 0) AS busy "
         "FROM jobs WHERE finished IS NOT NULL GROUP BY 1, 2, 3, 4, 5"
