@@ -2,8 +2,8 @@
 
 ``with span("prepare.decode"): …`` adds a duration to a bounded histogram; ``count("vad.spans", 3)``
 adds to a counter. Both are safe from any thread and cost about a microsecond. Nothing here is
-sent anywhere: ``snapshot()`` is read by ``hansard transcribe --timings`` and, later, by the
-performance monitor. Engine processes send their figures home with ``merge``.
+sent anywhere: ``snapshot()`` is read by ``hansard transcribe --timings`` and by Prometheus
+(``api.exposition``). Engine processes send their figures home with ``merge``.
 
 Histograms have logarithmic buckets of 1 % width (the idea of DDSketch, Masson et al., VLDB
 2019), so a percentile is right to within 1 % however many records there were, in a few KB.
@@ -15,7 +15,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -44,6 +45,13 @@ class Timing(Value, frozen=True):
             if seen >= wanted:
                 return min(self.longest, _LOW * math.exp((index + 0.5) * _WIDTH))
         return self.longest
+
+    def within(self, bounds: Sequence[float]) -> list[int]:
+        """Records up to each of the rising ``bounds`` and above the one before, and the rest."""
+        found = [0] * (len(bounds) + 1)
+        for index, count in self.buckets.items():
+            found[bisect_left(bounds, _LOW * math.exp((index + 0.5) * _WIDTH))] += count
+        return found
 
 
 class Snapshot(Value, frozen=True):

@@ -29,6 +29,7 @@ from hansard.api import (
     health,
     jobs,
     live,
+    metrics,
     openai,
     statistics,
     transcriptions,
@@ -39,6 +40,7 @@ from hansard.api import (
 from hansard.api.auth import Doorkeeper
 from hansard.api.desk import Desk, desk
 from hansard.api.envelope import Envelope
+from hansard.api.exposition import Meter
 from hansard.api.journal import Journal
 from hansard.api.live_lobby import Lobby
 from hansard.api.portions import limiter
@@ -124,6 +126,7 @@ def create(house: House) -> FastAPI:
     """The API over an open house. Whoever calls this keeps and closes the house."""
     serve = house.settings.serve
     journal = Journal() if serve.access_log else None
+    meter = Meter()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -159,6 +162,8 @@ def create(house: House) -> FastAPI:
     )
     app.router.routes.extend(map(_with_head, routes()))
     app.openapi = page  # type: ignore[method-assign]  # as FastAPI says
+    app.state.meter = meter
+    app.add_route("/metrics", metrics.scrape, include_in_schema=False)
     app.add_route("/api/v1/openapi.json", _openapi, include_in_schema=False)
     app.add_exception_handler(HansardError, answers.refused)  # type: ignore[arg-type]  # WebSockets
     app.add_exception_handler(RequestValidationError, answers.malformed)
@@ -174,7 +179,7 @@ def create(house: House) -> FastAPI:
             expose_headers=_SHOWN,
             max_age=3600,
         )
-    app.add_middleware(Envelope, serve=serve, journal=journal)
+    app.add_middleware(Envelope, serve=serve, journal=journal, meter=meter)
     return app
 
 

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hansard.api.answers import matches, refusal_at
 from hansard.api.body import Body, takes_uploads
 from hansard.api.compression import Compressed, coding
+from hansard.api.exposition import Meter
 from hansard.api.journal import Entry, Journal
 from hansard.config import ServeSettings
 from hansard.errors import HansardError
@@ -58,10 +59,13 @@ _STREAMED = b"text/event-stream"
 class Envelope:
     """The outermost layer."""
 
-    def __init__(self, app: ASGIApp, serve: ServeSettings, journal: Journal | None) -> None:
+    def __init__(
+        self, app: ASGIApp, serve: ServeSettings, journal: Journal | None, meter: Meter
+    ) -> None:
         self._app = app
         self._serve = serve
         self._journal = journal
+        self._meter = meter
         self._compressed = Compressed()
         # Other sites' pages are kept from embedding what is here, unless they may read it anyway.
         shared = b"cross-origin" if serve.cors else b"same-origin"
@@ -104,18 +108,20 @@ class Envelope:
             self.note(scope, status, 0, time.perf_counter() - begun)
 
     def note(self, scope: Scope, status: int, size: int, seconds: float) -> None:
-        """Write the line of a request that is over into the access log."""
+        """Count a request that is over, and write its line into the access log."""
         path = scope["path"]
+        route = getattr(scope.get("route"), "path", None)
+        method = scope.get("method", "WEBSOCKET")
+        self._meter.note(method, route, status, seconds)
         if self._journal is None or path.startswith("/api/v1/health"):
             return
         state = scope["state"]
-        route = scope.get("route")
         client = state.get("client")
         self._journal.write(
             Entry(
                 time.time(),
-                scope.get("method", "WEBSOCKET"),
-                getattr(route, "path", None) or path[:200],
+                method,
+                route or path[:200],
                 status,
                 round(seconds * 1000, 2),
                 size,

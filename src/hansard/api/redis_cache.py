@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from hansard import __version__
+from hansard import __version__, telemetry
 from hansard.api.cache import LARGEST
 from hansard.errors import BadSettings, HansardError, MissingPart
 from hansard.store.schema import SCHEMA
@@ -110,6 +110,11 @@ class RedisCache:
         self._shut_until = 0.0
         self._trying = False
 
+    @property
+    def answers(self) -> bool:
+        """Whether it did when it was last asked."""
+        return not self._pause
+
     # ── answers about a job ──────────────────────────────────────────────────────────────────
 
     async def get(
@@ -122,6 +127,7 @@ class RedisCache:
         """
         name, field = self._job(tenant, job), _digest(what)
         found = await self._read(name, field)
+        telemetry.count("cache.misses" if found is None else "cache.hits")
         if found is not None:
             return found
         lock, token = f"{name}:{field}", secrets.token_hex(8)

@@ -38,6 +38,9 @@ def worker(
     under: Annotated[
         str | None, typer.Option(hidden=True, help="The service that watches over this.")
     ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Address to answer Prometheus at: host:port.")
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the model hub.")] = False,
     data: DataOption = None,
 ) -> None:
@@ -57,6 +60,10 @@ def worker(
         configured = settings(data, offline=offline)
         house = House(configured, service=under)
     with house:
+        if metrics is not None:
+            from hansard.api import exposition
+
+            exposition.listen(metrics)
         _work(house, line, chosen, configured.serve.patience)
 
 

@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from hansard import telemetry
 from hansard.errors import EngineError, HansardError, LeaseLost
 from hansard.jobs.limits import unit_limit
 from hansard.jobs.queue import Queue
@@ -222,15 +223,18 @@ class Crew:
 
     def _pull(self, claim: Callable[[], Unit | None], handler: StepHandler) -> bool:
         with self._patient():
+            begun = time.perf_counter()
             unit = claim()
             if unit is None:
                 return False
+            telemetry.record("claim", time.perf_counter() - begun)
             limit = unit_limit(self._queue.settings, unit)
             with self._guard:
                 self._in_hand[unit.token] = _InHand(unit, self._clock(), limit)
                 self._taken[unit.job.pool] += 1
             try:
-                return work_once(self._queue, unit, handler)
+                with telemetry.span(f"unit.{unit.step}"):
+                    return work_once(self._queue, unit, handler)
             finally:
                 with self._guard:
                     self._in_hand.pop(unit.token, None)
