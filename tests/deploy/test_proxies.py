@@ -83,6 +83,32 @@ def test_haproxy_accepts_its_file() -> None:
     assert "WARNING" not in done.stdout + done.stderr
 
 
+def test_haproxy_ends_tls_where_it_is_given_a_certificate(tmp_path: Path) -> None:
+    place = tmp_path / "all.pem"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -keyout key -out crt"
+    subprocess.run(
+        [needs("openssl"), *words.split()], cwd=tmp_path, check=True, capture_output=True
+    )
+    place.write_text((tmp_path / "crt").read_text() + (tmp_path / "key").read_text())
+    more = {"HANSARD_PROXY_CERT": str(place), "HANSARD_PROXY_TLS_BIND": "127.0.0.1:8443"}
+    done = subprocess.run(
+        [needs("haproxy"), "-c", "-V", "-f", str(DEPLOY / "haproxy.cfg")],
+        env=os.environ | haproxy_environment([8420, 8421], 8080, 1000) | more,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    place.write_text("nothing")
+    again = subprocess.run(
+        done.args,
+        env=os.environ | haproxy_environment([1, 2], 3, 4) | more,
+        check=False,
+        capture_output=True,
+    )
+    assert again.returncode != 0, "the certificate was not looked at"
+
+
 def test_nginx_accepts_its_file(tmp_path: Path) -> None:
     place = nginx_rendered(tmp_path, [8420, 8421], 8080, 1000)
     done = subprocess.run(
