@@ -127,11 +127,7 @@ class Rough:
         """One thing happens."""
         kind = self.chance.choices(self.names, [KINDS[name] for name in self.names])[0]
         self.hit[kind] += bool(getattr(self, kind)())
-        self.see()
-
-    def see(self) -> None:
-        for one in (self.one.front, *self.one.workers):
-            one.see()
+        self.one.see()
 
     def kills(self) -> int:
         return sum(self.hit[kind] for kind in COUNTS_AS_KILL)
@@ -329,14 +325,14 @@ def rough_run(rough: Rough, batch: list[Path], given: argparse.Namespace) -> tup
     still_open = sum(state != "completed" for state in rough.one.front.states().values())
 
     def over() -> bool:
-        rough.see()
+        rough.one.see()
         return finished(rough.one, len(batch))
 
     until(over, "everything is completed", 1200)
 
     def up() -> bool:
-        rough.see()
-        return rough.one.front.is_up()
+        rough.one.see()
+        return rough.one.is_up()
 
     until(up, "it is up")
     return still_open, rough.one.stop()

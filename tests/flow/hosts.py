@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, LiteralString
 
 import httpx
 import psycopg
@@ -51,6 +52,14 @@ class Worker:
                 start_new_session=True,
                 env=os.environ | self._environment,
             )
+
+    def is_up(self) -> bool:
+        """Whether it has come so far that it ends in order when it is told to."""
+        assert self.process is not None
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+        return False
 
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -96,6 +105,7 @@ class Front(Service):
         """How often the API gave which status to a recording."""
         self.refusals = Counter[str]()
         self.gave_up = 0
+        self._asking: psycopg.Connection[Any] | None = None
 
     def see(self) -> None:
         """Start it again where it gave up, as an init system does."""
@@ -141,18 +151,26 @@ class Front(Service):
         return until(sent, f"{recording.name} is accepted")
 
     def states(self) -> dict[str, str]:
-        with psycopg.connect(self.address) as connection:
-            return dict(connection.execute("SELECT id, state FROM jobs").fetchall())
+        return dict(self.ask("SELECT id, state FROM jobs"))
+
+    def ask(self, sql: LiteralString) -> list[Any]:
+        """What the database says, by a connection that is kept: it is asked often."""
+        if self._asking is None or self._asking.broken:
+            self._asking = psycopg.connect(self.address, autocommit=True)
+        return self._asking.execute(sql).fetchall()
+
+    def hush(self) -> None:
+        if self._asking is not None:
+            self._asking.close()
 
     def transcripts(self) -> dict[str, bytes]:
         """Every transcript by the name of its recording, as it is stored."""
-        with psycopg.connect(self.address) as connection:
-            heads = connection.execute(
-                "SELECT j.name, j.id, t.head FROM jobs j JOIN transcripts t ON t.job = j.id"
-            ).fetchall()
-            bodies = connection.execute(
-                "SELECT job, string_agg(body, E'\\n' ORDER BY position) FROM segments GROUP BY job"
-            ).fetchall()
+        heads = self.ask(
+            "SELECT j.name, j.id, t.head FROM jobs j JOIN transcripts t ON t.job = j.id"
+        )
+        bodies = self.ask(
+            "SELECT job, string_agg(body, E'\\n' ORDER BY position) FROM segments GROUP BY job"
+        )
         spoken: dict[str, str] = dict(bodies)
         assert len({name for name, *_ in heads}) == len(heads), "a job was there twice"
         return {name: f"{head}\n{spoken.get(job, '')}".encode() for name, job, head in heads}
@@ -206,6 +224,14 @@ class Cluster:
         for worker in self.workers:
             worker.start()
 
+    def is_up(self) -> bool:
+        return self.front.is_up() and all(worker.is_up() for worker in self.workers)
+
+    def see(self) -> None:
+        """Start again what has ended, as an init system does."""
+        for one in (self.front, *self.workers):
+            one.see()
+
     def stop(self) -> int:
         """End all in order; 0 where each of them did, and nobody is left."""
         codes = [worker.stop() for worker in self.workers]
@@ -221,6 +247,7 @@ class Cluster:
                 one.kill()
             self.front.process.wait()
             until(lambda: not self.front.left(), "nobody is left")
+        self.front.hush()
         for wire in self.wires:
             wire.close()
 
@@ -237,16 +264,15 @@ class Cluster:
             for name in ("tmp", "pcm", "workers")
             for path in (data / name).glob("*")
         ]
-        with psycopg.connect(self.address) as connection:
-            asked = {
-                "jobs held": "SELECT count(*) FROM jobs WHERE token IS NOT NULL",
-                "windows held": "SELECT count(*) FROM windows WHERE token IS NOT NULL",
-                "workers": "SELECT count(*) FROM workers",
-                "connections": "SELECT count(*) FROM pg_stat_activity WHERE "
-                "datname = current_database() AND pid <> pg_backend_pid()",
-            }
-            for what, sql in asked.items():
-                row = connection.execute(sql).fetchone()
-                if row is not None and row[0]:
-                    found.append(f"{row[0]} {what}")
+        asked: dict[str, LiteralString] = {
+            "jobs held": "SELECT count(*) FROM jobs WHERE token IS NOT NULL",
+            "windows held": "SELECT count(*) FROM windows WHERE state = 'taken'",
+            "workers": "SELECT count(*) FROM workers",
+            "connections": "SELECT count(*) FROM pg_stat_activity WHERE "
+            "datname = current_database() AND pid <> pg_backend_pid()",
+        }
+        for what, sql in asked.items():
+            ((count,),) = self.front.ask(sql)
+            if count:
+                found.append(f"{count} {what}")
         return found
