@@ -19,6 +19,8 @@ from hansard.errors import Cancelled, FilesGone, HansardError, UsageError, from_
 from hansard.jobs import permits, progress, retention
 from hansard.jobs.presence import Notice, Presence, serving
 from hansard.jobs.queue import Queue
+from hansard.jobs.reach import Reach
+from hansard.jobs.roll import Roll
 from hansard.jobs.worker import Crew, Listener, StepHandler
 from hansard.live import session
 from hansard.model import Client, Job, Pool, Segment, Step, Transcript
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from hansard.jobs.deliveries import Deliveries
     from hansard.jobs.rows import Unit
     from hansard.speech.lease import Models
+    from hansard.store.archive import Archive
 
 _log = logging.getLogger("hansard.store")
 
@@ -71,6 +74,8 @@ class House:
         except HansardError:
             self.presence.close()
             raise
+        self.files = opening.files(settings, self.presence.worker)
+        many = self.database.dialect == "postgresql"  # of hosts, that is
         self._permits = permits.opened(settings, self.database, rounds=service is not None)
         queue = Queue if self._permits is None else self._permits.queue
         self.queue = queue(
@@ -79,8 +84,13 @@ class House:
             lease_seconds=settings.lease_seconds,
             attempts=settings.attempts,
             settings=settings.queue,
+            reach=Reach(self.files) if many else None,
         )
-        self.files = opening.files(settings, self.presence.worker)
+        self._roll = Roll(self.database, self.presence.worker, settings.lease_seconds)
+        if many:
+            self.presence.roll = self._roll
+            if service is not None:
+                self._roll.begin()
         self._cage = Cage(settings.cage) if service is not None and cage is None else None
         if self._cage is not None:
             self._cage.warm()
@@ -105,6 +115,11 @@ class House:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def archive(self) -> Archive:
+        """Where old meetings go."""
+        return self._retention.archive
 
     @property
     def models(self) -> Models:
@@ -144,6 +159,8 @@ class House:
                 pools=pools,
                 hands=self.settings.delivery.concurrency,
             )
+            if self.presence.roll is not None:
+                self._roll.begin(self._crew.pools)
             self._crew.start()
             if self._in_service:
                 self.deliver()
@@ -308,7 +325,9 @@ class House:
             self._models.close()
         if self._cage is not None:
             self._cage.close()
+        self.archive.close()
         self.files.close()
+        self._roll.leave()
         self.database.close()
         self.presence.close()
 
@@ -322,6 +341,7 @@ class House:
         if self._models is not None:
             self._models.close()  # ends engine processes
         self.files.close()
+        self._roll.leave()
         self.presence.close()
 
 

@@ -21,7 +21,7 @@ from hansard.jobs.patience import surely
 from hansard.jobs.reach import Reach
 from hansard.jobs.rows import Unit
 from hansard.model import OPEN_STATES, POOLS, Client, Job, Pool
-from hansard.store import locks, usage
+from hansard.store import archived, locks, usage
 from hansard.store.database import Database
 from hansard.store.lives import PLACEHOLDER
 from hansard.store.tables import IS_LEFT, IS_OPEN, jobs, recordings, windows
@@ -279,6 +279,7 @@ class Ledger:
         job_id: str,
         *,
         forget: Callable[[str], None] = lambda _: None,
+        discard: Callable[[str], None] = lambda _: None,
     ) -> bool:
         """Remove a job with all that hangs on it; one that is open is cancelled first.
 
@@ -287,6 +288,7 @@ class Ledger:
             job_id: the job.
             forget: removes the media of a recording, given its id. It is called inside the
                 transaction: nobody can submit the same recording between the two.
+            discard: removes the archive of a job, given its place; inside the transaction as well.
 
         Returns:
             Whether the recording had no other job and is gone too.
@@ -300,7 +302,10 @@ class Ledger:
             if row.state in OPEN_STATES:
                 states.end(connection, row.id, "cancelled", None, now=self._clock())
             webhooks.forget(connection, row.id)
+            place = archived.place(connection, row.id)
             connection.execute(jobs.delete().where(jobs.c.id == row.id))
+            if place is not None:
+                discard(place)
             others = sa.select(jobs.c.id).where(jobs.c.recording == row.recording).limit(1)
             if connection.execute(others).first() is not None:
                 return False
@@ -329,7 +334,8 @@ class Ledger:
             locks.alone(connection, "places")
             waiting = claim.waiting(connection)
         if key is not None:
-            usage.see_that_quota_is_left(connection, key, seconds or 0.0, self._clock())
+            now = self._clock()
+            usage.see_that_quota_is_left(connection, key, seconds or 0.0, now, deciding=taking)
         if waiting < self.settings.capacity:
             return
         raise QueueFull(

@@ -1,7 +1,8 @@
 """Who is alive: each worker holds a file lock that the kernel lets go of when it dies.
 
 A lease that ran out is noticed by the clock, whoever held it. A worker of this machine that was
-killed is noticed at once: its lock can be taken. Process ids are not used; they are reused.
+killed is noticed at once: its lock can be taken. Process ids are not used; they are reused. Where
+hosts share a database, workers of other data directories are known by ``jobs.roll`` alone.
 
 A service holds ``service.lock`` in the same way, and says in ``service.json`` where it is reached.
 """
@@ -18,6 +19,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from hansard.errors import AlreadyServing
+from hansard.jobs.roll import Roll
 from hansard.model import Value
 
 _CLAIM_SECONDS = 1.0
@@ -36,7 +38,9 @@ class Presence:
         self._directory = directory
         self._mark = f"{service}." if service else None
         self.worker = f"{self._mark or ''}{secrets.token_hex(8)}"
-        """This worker's name: unique, and good as a file name."""
+        """This worker's name: by chance unlike any other on any host, and good as a file name."""
+        self.roll: Roll | None = None
+        """Where those of other hosts are found, if there may be any."""
         self._lock = FileLock(self._path(self.worker))
         self._lock.acquire()
 
@@ -45,14 +49,24 @@ class Presence:
 
         Their signs are removed: what they held is found by what they left elsewhere.
         """
-        return [worker for worker in workers if worker != self.worker and self._is_gone(worker)]
+        others = [worker for worker in workers if worker != self.worker]
+        here = [worker for worker in others if self._path(worker).exists()]
+        gone = {worker for worker in here if self._is_gone(worker)}
+        elsewhere = [worker for worker in others if worker not in here]
+        gone.update(elsewhere if self.roll is None else self.roll.silent(elsewhere))
+        return [worker for worker in others if worker in gone]
 
     def comrades(self, workers: Iterable[str]) -> list[str]:
         """Those of the named workers that the same living service watches over."""
         return [w for w in workers if self._mark is not None and w.startswith(self._mark)]
 
     def known(self) -> list[str]:
-        """Every worker that left a sign, living or not."""
+        """Every worker that left a sign, living or not, on any host."""
+        elsewhere = [] if self.roll is None else self.roll.known()
+        return sorted({*self.here(), *elsewhere})
+
+    def here(self) -> list[str]:
+        """Those of this data directory."""
         return sorted(path.name.removesuffix(".lock") for path in self._directory.glob("*.lock"))
 
     def close(self) -> None:
@@ -62,8 +76,6 @@ class Presence:
 
     def _is_gone(self, worker: str) -> bool:
         path = self._path(worker)
-        if not path.exists():
-            return True
         probe = FileLock(path)
         try:
             probe.acquire(timeout=0)

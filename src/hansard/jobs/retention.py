@@ -21,7 +21,8 @@ from hansard.config import Settings
 from hansard.jobs import states, webhooks
 from hansard.jobs.presence import Presence
 from hansard.jobs.queue import Queue
-from hansard.store import locks, uploads
+from hansard.store import archived, locks, uploads
+from hansard.store.archive import Archive
 from hansard.store.database import Database
 from hansard.store.files import Files
 from hansard.store.tables import IS_OPEN, idempotency, jobs, recordings
@@ -53,27 +54,31 @@ def bury(queue: Queue, files: Files, presence: Presence) -> bool:
     """Free what dead workers held and remove what they had under way.
 
     A death is held against the work in hand, as one of its tries, only where a service outlived
-    the worker. Whoever kills the whole service, or a command, says nothing about the work.
+    the worker. Whoever kills the whole service, or a command, says nothing about the work. Of a
+    worker on another host nobody knows why it is silent: that is held against the work, since it
+    may be what kills whole machines.
 
-    Only the workers of this data directory can be seen to be dead. Where others share the store,
-    an owner without a sign here may well live there: what those held is free when its lease ends.
+    Scratch is of this data directory, and so is whoever is swept out of it.
 
     Returns:
         Whether one of them may have left a recording without a row.
     """
     scratch = files.scratch_workers()
-    known = {*presence.known(), *scratch}
-    if queue.database.dialect == "sqlite":
-        known.update(queue.owners())
-    gone = presence.gone(known)
+    here = {*presence.here(), *scratch}
+    # Who shares a database is on the roll before it holds anything; otherwise owners are looked at.
+    named = presence.known() if presence.roll is not None else queue.owners()
+    gone = presence.gone({*here, *named})
     if not gone:
         return False
-    fallen = presence.comrades(gone)
+    elsewhere = [] if presence.roll is None else [worker for worker in gone if worker not in here]
+    fallen = {*presence.comrades(gone), *elsewhere}
     for worker in gone:
         _log.info("worker %s is gone: freeing what it held", worker)
-    queue.free(fallen)
+    queue.free(sorted(fallen))
     queue.free([worker for worker in gone if worker not in fallen], worn=False)
     files.sweep(gone)
+    if presence.roll is not None:
+        presence.roll.strike(gone)
     return not set(scratch).isdisjoint(gone)
 
 
@@ -141,6 +146,7 @@ class Retention:
         self._database = database
         self._files = files
         self._clock = clock
+        self.archive = Archive(settings, database, files, clock)
         self._lock = FileLock(settings.data / "retention.lock")
         self._next = 0.0
         self._search = 0.0
@@ -173,8 +179,10 @@ class Retention:
             self._search = now + _SEARCH
             self._looked_at = _START  # media may have come again
             drop_orphans(self._database, self._files)
+            self.archive.sweep()
         rules = self._settings.retention
         more = rules.days is not None and self._remove_jobs(now, now - rules.days * DAY)
+        more = self.archive.keep_up(now) or more
         if rules.audio_days is not None:
             more = self._remove_media(now, now - rules.audio_days * DAY) or more
         return more
@@ -235,7 +243,7 @@ class Retention:
             )
 
     def _remove_job(self, row: sa.Row[Any], now: float) -> None:
-        size = remove(self._database, self._files, row.id)
+        size = remove(self._database, self._files, row.id, self.archive.discard)
         if size is not None:
             _log.info(
                 "removing transcription %s, %.1f days old, %d bytes",
@@ -260,8 +268,15 @@ class Retention:
             )
 
 
-def remove(database: Database, files: Files, job: str) -> int | None:
+def remove(
+    database: Database,
+    files: Files,
+    job: str,
+    discard: Callable[[str], None] = lambda _: None,
+) -> int | None:
     """Remove an ended transcription with all that hangs on it, and its media if no other has them.
+
+    ``discard`` removes its archive, given the place.
 
     Returns:
         Bytes of media that were removed; ``None`` where there is no such job, or it is open.
@@ -276,7 +291,10 @@ def remove(database: Database, files: Files, job: str) -> int | None:
         if now is None or now.finished is None or now.recording != sha256:
             return None  # somebody else removed it, or took it up again
         webhooks.forget(connection, job)
+        place = archived.place(connection, job)
         connection.execute(jobs.delete().where(jobs.c.id == job))
+        if place is not None:
+            discard(place)
         size = _drop_media(connection, files, sha256)
     files.drop_pcm(job)
     return size or 0

@@ -42,7 +42,6 @@ _ADD = {
 _COST = sa.select(sa.func.sum(json_number(windows.c.result, "cost"))).where(
     windows.c.job == sa.bindparam("of"), windows.c.state == "done"
 )
-_QUOTA = sa.select(keys.c.quota).where(keys.c.id == sa.bindparam("of"))
 _ENDED = sa.select(jobs).where(jobs.c.id == sa.bindparam("of"))
 
 
@@ -123,8 +122,6 @@ def see_that_quota_is_left(
     connection: sa.Connection, key: str, seconds: float, moment: float, *, deciding: bool = False
 ) -> None:
     """Refuse audio that a key's day has no room for. What waits counts as much as what is done.
-
-    Until the transaction ends, nobody else is told that there is room in a day that is limited.
 
     ``deciding``: this transaction adds the audio. Then those of one key go one after the other.
 
