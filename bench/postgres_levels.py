@@ -152,9 +152,9 @@ def levels(addresses: dict[str, dict[str, str]], folder: Path, given: argparse.N
                 )
     bare = loads["hello"]["bare"]
     figures: dict[str, Any] = {}
-    for name, by_kind in loads.items():
+    for name, each in loads.items():
         figures[name] = {}
-        for kind, seen in by_kind.items():
+        for kind, seen in each.items():
             to_hello = [one.p95 / other.p95 for one, other in zip(seen, bare, strict=True)]
             figures[name][kind] = {
                 "p50_ms": round(statistics.median(one.p50 for one in seen), 2),
@@ -163,8 +163,8 @@ def levels(addresses: dict[str, dict[str, str]], folder: Path, given: argparse.N
                 "failed": sum(one.failed for one in seen),
                 "p95_ratio_to_hello": round(statistics.median(to_hello), 2),
             }
-        if len(by_kind) == 2:
-            pairs = zip(by_kind["postgresql"], by_kind["sqlite"], strict=True)
+        if len(each) == 2:
+            pairs = zip(each["postgresql"], each["sqlite"], strict=True)
             figures[name]["postgresql_to_sqlite"] = round(
                 statistics.median(one.p95 / other.p95 for one, other in pairs), 2
             )

@@ -229,8 +229,9 @@ class Cluster:
 
     def see(self) -> None:
         """Start again what has ended, as an init system does."""
-        for one in (self.front, *self.workers):
-            one.see()
+        self.front.see()
+        for worker in self.workers:
+            worker.see()
 
     def stop(self) -> int:
         """End all in order; 0 where each of them did, and nobody is left."""

@@ -52,6 +52,11 @@ def done(one: Cluster, count: int) -> bool:
     return len(states) == count and set(states.values()) == {"completed"}
 
 
+def reached(one: Cluster, points: Path) -> bool:
+    one.see()
+    return not list(points.iterdir())
+
+
 def tries(one: Cluster) -> tuple[int, int]:
     """How many windows there are, and how often they were taken in all."""
     ((windows, taken),) = one.front.ask("SELECT count(*), sum(attempt) FROM windows")
@@ -85,7 +90,7 @@ def test_killed_cut_off_and_reset(tmp_path: Path, few: list[Path], calm: Cluster
             one.start()
             waiting = list(few)
             one.front.submit(waiting.pop())
-            until(lambda: one.see() or not list(points.iterdir()), "every point was reached")
+            until(lambda: reached(one, points), "every point was reached")
             struck = 0
             for what in ("hold", "reset"):
                 one.front.submit(waiting.pop())
