@@ -15,7 +15,7 @@ from typing import Any
 OLDEST, NEWEST = "1.27", "1.37"
 """Versions of Kubernetes whose schemas must accept every object."""
 
-CUSTOM = {"ScaledObject", "TriggerAuthentication", "ServiceMonitor"}
+CUSTOM = {"ScaledObject", "TriggerAuthentication", "ServiceMonitor", "PodMonitor"}
 """Kinds that Kubernetes itself does not know."""
 
 

@@ -28,7 +28,7 @@ TEMPLATES = sorted((CHART / "templates").iterdir())
 
 EVERYTHING: dict[str, Any] = {
     "keda": {"enabled": True},
-    "monitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "monitor": {"enabled": True, "keySecret": "figures", "labels": {"release": "prometheus"}},
     "ingress": {"enabled": True, "tlsSecret": "certificate", "annotations": {"a.b/c": "d"}},
     "models": {"existingClaim": "models"},
     "api": {"data": {"existingClaim": "uploads"}, "podAnnotations": {"x": "y"}},
@@ -206,6 +206,12 @@ def test_what_points_somewhere_arrives(objects: list[dict[str, Any]]) -> None:
             chosen = spec.get("selector") or spec["podSelector"]
             wanted = chosen.get("matchLabels", chosen).items()
             assert any(wanted <= has.items() for has in labels), one["metadata"]["name"]
+        if one["kind"] == "PodMonitor":
+            (expression,) = spec["selector"]["matchExpressions"]
+            components = {has["app.kubernetes.io/component"] for has in labels}
+            assert set(expression["values"]) == components - {"api"}
+            ports = [pod["containers"][0].get("ports") for pod in pods(objects)]
+            assert ports.count([{"name": "metrics", "containerPort": 9464}]) == len(components) - 1
         if "scaleTargetRef" in spec:
             assert ("Deployment", spec["scaleTargetRef"]["name"]) in named
         if one["kind"] == "Ingress":
@@ -233,6 +239,7 @@ def test_a_card_is_asked_for_where_one_is_wanted() -> None:
     [
         ({"patience": 60}, "must be at least 15 more than patience"),
         ({"existingSecret": ""}, "existingSecret"),
+        ({"monitor": {"enabled": True}}, "asks for a key with the scope admin"),
         ({"worker": {}}, "worker"),
     ],
 )
