@@ -20,8 +20,8 @@ from tests.api.test_transcriptions import done
 from tests.waiting import until
 
 from hansard.api import downloads, redis_cache
-from hansard.api.cache import OfJobs, Shelf
-from hansard.api.redis_cache import RedisCache
+from hansard.api.cache import Shelf
+from hansard.api.redis_cache import OfJobs, RedisCache
 from hansard.config import load
 from hansard.errors import BadSettings
 from hansard.store import keys, views

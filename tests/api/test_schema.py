@@ -31,8 +31,10 @@ HIDDEN = {
     ("head", "/api/v1/openapi.json"),
     ("post", "/api/v1/uploads/{upload}"),
     ("options", "/api/v1/uploads/{upload}"),
+    ("get", "/metrics"),
+    ("head", "/metrics"),
 }
-"""The page itself, and other ways to say what is on it."""
+"""The page itself, other ways to say what is on it, and what is not for programs of users."""
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from hansard.errors import UnknownJob
 from hansard.store import views
 
 if TYPE_CHECKING:
-    from hansard.api.redis_cache import RedisCache
     from hansard.store.database import Database
 
 
@@ -130,37 +129,6 @@ class Shelf(Generic[V]):
         while self._size > self._capacity:
             _, old = self._kept.popitem(last=False)
             self._size -= len(old)
-
-
-class OfJobs(Generic[V]):
-    """The second cache of a shelf whose keys begin with a tenant and a job."""
-
-    def __init__(
-        self,
-        cache: RedisCache,
-        pack: Callable[[V], Awaitable[bytes | None]],
-        unpack: Callable[[bytes], Awaitable[V]],
-    ) -> None:
-        """``pack`` makes bytes of an answer, or ``None`` where it is too large."""
-        self._cache = cache
-        self._pack = pack
-        self._unpack = unpack
-
-    async def get(self, key: Hashable, make: Callable[[], Awaitable[V]]) -> V:
-        """The answer for a key; made by one of all processes that look for it."""
-        assert isinstance(key, tuple)
-        tenant, job, *what = key
-        made: list[V] = []
-
-        async def packed() -> bytes | None:
-            made.append(await make())
-            return await self._pack(made[0])
-
-        found = await self._cache.get(tenant, job, tuple(what), packed)
-        if made:
-            return made[0]
-        assert found is not None
-        return await self._unpack(found)
 
 
 class Together(Generic[K, T]):

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar, cast
+from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 from starlette.requests import HTTPConnection
 
@@ -21,19 +21,16 @@ from hansard.api.cache import (
     RENDERED,
     TRANSCRIPTS,
     Made,
-    OfJobs,
     Shelf,
     Sized,
     Statuses,
 )
 from hansard.api.ranges import Rendered, rendered
+from hansard.api.redis_cache import OfJobs, RedisCache
 from hansard.api.turns import Turns
 from hansard.api.watch import Watch
 from hansard.model import Client
 from hansard.wiring import House
-
-if TYPE_CHECKING:
-    from hansard.api.redis_cache import RedisCache
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -91,8 +88,6 @@ class Desk:
     def _cache(self) -> RedisCache | None:
         if self.settings.cache is None:
             return None
-        from hansard.api.redis_cache import RedisCache
-
         return RedisCache(self.settings.cache, self.house.database, self.work)
 
     def _second(

@@ -18,13 +18,13 @@ import socket
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
 
 from hansard import __version__, telemetry
-from hansard.api.cache import LARGEST
+from hansard.api.cache import LARGEST, Sized
 from hansard.errors import BadSettings, HansardError, MissingPart
 from hansard.store.schema import SCHEMA
 
@@ -79,6 +79,8 @@ _RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end
 return 0
 """
+
+V = TypeVar("V", bound=Sized)
 
 Work = Callable[..., Awaitable[Any]]
 
@@ -269,6 +271,37 @@ class RedisCache:
     async def close(self) -> None:
         """Let go of the connections."""
         await self._redis.aclose()
+
+
+class OfJobs(Generic[V]):
+    """The second cache of a shelf whose keys begin with a tenant and a job."""
+
+    def __init__(
+        self,
+        cache: RedisCache,
+        pack: Callable[[V], Awaitable[bytes | None]],
+        unpack: Callable[[bytes], Awaitable[V]],
+    ) -> None:
+        """``pack`` makes bytes of an answer, or ``None`` where it is too large."""
+        self._cache = cache
+        self._pack = pack
+        self._unpack = unpack
+
+    async def get(self, key: Hashable, make: Callable[[], Awaitable[V]]) -> V:
+        """The answer for a key; made by one of all processes that look for it."""
+        assert isinstance(key, tuple)
+        tenant, job, *what = key
+        made: list[V] = []
+
+        async def packed() -> bytes | None:
+            made.append(await make())
+            return await self._pack(made[0])
+
+        found = await self._cache.get(tenant, job, tuple(what), packed)
+        if made:
+            return made[0]
+        assert found is not None
+        return await self._unpack(found)
 
 
 def _client(address: str, patience: float) -> Redis:
