@@ -220,8 +220,8 @@ class Retention:
             _log.warning("the disk of %s has too little room still", self._files.root)
 
     def _tight(self) -> bool:
-        if self._settings.retention.pressure == "keep":
-            return False
+        if self._settings.retention.pressure == "keep" or not self._files.recordings_here:
+            return False  # what lies elsewhere gives this disk no room by going
         return self._files.free_bytes() < self._settings.limits.disk_reserve
 
     # ── one removal ──────────────────────────────────────────────────────────────────────────

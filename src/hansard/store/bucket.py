@@ -372,9 +372,9 @@ class Bucket:
             raise
 
     def close(self) -> None:
-        """Let go of threads and connections."""
+        """Let go of threads and connections, without waiting for what is under way."""
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool.shutdown(wait=False, cancel_futures=True)
         self._clients.close()
 
     def _at(self, key: str) -> dict[str, str]:

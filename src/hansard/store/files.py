@@ -42,6 +42,8 @@ class Files(ABC):
     """Seconds between two listings of everything, where nothing asks for one: they may cost."""
     prepared_here = True
     """Whether prepared audio takes room on this machine's disk."""
+    recordings_here = True
+    """Whether recordings do."""
 
     def __init__(self, root: Path, worker: str) -> None:
         """``worker`` names the scratch directory below ``root``; see ``jobs.presence``."""

@@ -70,6 +70,7 @@ class Objects(Files):
     orphan_age = 86_400.0
     listing_pause = 60.0
     prepared_here = False
+    recordings_here = False
 
     def __init__(
         self, root: Path, worker: str, address: str, settings: S3Settings, *, chunk: int = CHUNK
