@@ -10,6 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests import stores
 from tests.api.conftest import Serve, Served
 from tests.api.test_transcriptions import done, sent
 from tests.quick import QuickEngine
@@ -115,7 +116,12 @@ def test_requests_are_counted_by_route_and_not_by_address(served: Served) -> Non
     assert bounds[-1] == 20
 
 
-def test_living_workers_are_counted_by_host(served: Served) -> None:
+@pytest.mark.parametrize("kind", stores.BOTH)
+def test_living_workers_are_counted_by_host(
+    serve: Serve, kind: str, request: pytest.FixtureRequest
+) -> None:
+    shared = {} if kind == "sqlite" else {"database": request.getfixturevalue("postgres")}
+    served = serve(work=False, **shared)
     lease = served.house.settings.lease_seconds
     now = time.time()
     rows = [

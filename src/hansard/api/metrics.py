@@ -42,6 +42,7 @@ _OPEN = (
     .where(IS_OPEN)
     .group_by(jobs.c.state, jobs.c.pool)
 )
+_NOW = sa.text("SELECT extract(epoch FROM clock_timestamp())::float8")
 _WORKERS = sa.select(workers.c.host, workers.c.pools).where(workers.c.seen > sa.bindparam("since"))
 
 
@@ -88,14 +89,18 @@ class Ledger:
 
 def look(database: Database, ledger: Ledger, lease_seconds: float) -> Seen:
     """A few small questions: none of them looks at what has ended."""
-    now = time.time()
     with database.read() as connection:
+        # Signs of life are written by the database's clock: see jobs.roll.
+        on_server = database.dialect == "postgresql"
+        now = float(connection.scalar(_NOW) or 0.0) if on_server else time.time()
         counts = {(row.state, row.pool): row.jobs for row in connection.execute(_OPEN)}
         crowd: dict[tuple[str, str], int] = {}
-        for row in connection.execute(_WORKERS, {"since": now - 2 * lease_seconds}):
+        for row in connection.execute(_WORKERS, {"since": now - lease_seconds}):
             for pool in filter(None, row.pools.split(",")):
                 crowd[pool, row.host] = crowd.get((pool, row.host), 0) + 1
-        return Seen(waiting(database), counts, crowd, ledger.sums(connection, usage.day(now)))
+        return Seen(
+            waiting(database), counts, crowd, ledger.sums(connection, usage.day(time.time()))
+        )
 
 
 class Board:
