@@ -18,6 +18,7 @@ from hansard.api.cache import version
 from hansard.api.desk import Desk, client, desk
 from hansard.api.ranges import Content, Remote, Rendered, opened, ranged, rendered
 from hansard.errors import (
+    Archived,
     BadSettings,
     InvalidState,
     MediaGone,
@@ -90,7 +91,7 @@ _FILE = {"schema": {"type": "string", "format": "binary"}}
             },
         },
         **_PART,
-        **errors(UnknownJob, UnknownFormat, BadSettings, InvalidState, RangeOutside),
+        **errors(UnknownJob, UnknownFormat, BadSettings, InvalidState, Archived, RangeOutside),
     },
 )
 async def download(
@@ -141,7 +142,7 @@ def _render(at: Desk, job: str, chosen: Format, layout: Layout) -> Rendered:
         200: {"description": "The file as it came in.", "content": {"audio/*": _FILE}},
         307: {"description": "Where it is, for a while: the object storage itself."},
         **_PART,
-        **errors(UnknownJob, InvalidState, MediaGone, RangeOutside),
+        **errors(UnknownJob, InvalidState, Archived, MediaGone, RangeOutside),
     },
 )
 async def audio(request: Request, job: str) -> Response:

@@ -22,6 +22,7 @@ from hansard.api.fields import Fields
 from hansard.api.limits import upload_slot
 from hansard.api.pages import PARAMETERS, page
 from hansard.errors import (
+    Archived,
     BadRequest,
     Cancelled,
     IdempotencyConflict,
@@ -317,7 +318,7 @@ _DETAIL = {
         shapes.Transcription, "The job, with its transcript when completed.", shapes.DONE
     ),
     304: {"description": "It is the version that `If-None-Match` names."},
-    **errors(UnknownJob),
+    **errors(UnknownJob, Archived),
 }
 
 
@@ -345,7 +346,13 @@ async def one(
 async def remove(request: Request, job: str) -> Response:
     """Remove the job and its transcript; the media too, where no other job is about them."""
     at, who = desk(request), client(request)
-    await at.write(at.house.queue.delete, who.tenant, job, forget=at.house.files.forget_recording)
+    await at.write(
+        at.house.queue.delete,
+        who.tenant,
+        job,
+        forget=at.house.files.forget_recording,
+        discard=at.house.archive.discard,
+    )
     if at.shared is not None:
         await at.shared.forget(who.tenant, job)
     return Response(status_code=204)

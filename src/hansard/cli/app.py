@@ -14,7 +14,20 @@ import typer
 import typer.core
 
 from hansard import __version__
-from hansard.cli import check, doctor, export, jobs, keys, models, plan, serve, transcribe, worker
+from hansard.cli import (
+    archive,
+    check,
+    database,
+    doctor,
+    export,
+    jobs,
+    keys,
+    models,
+    plan,
+    serve,
+    transcribe,
+    worker,
+)
 from hansard.cli.complaint import complain
 from hansard.errors import HansardError, Interrupted
 
@@ -51,6 +64,8 @@ app.command("export")(export.export)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(database.app, name="database")
+app.add_typer(archive.app, name="archive")
 app.command("serve")(serve.serve)
 app.command("worker")(worker.worker)
 app.command("api", hidden=True)(serve.api)

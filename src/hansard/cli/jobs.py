@@ -112,7 +112,12 @@ def delete(job: JobArgument, *, data: DataOption = None) -> None:
 
     with House(settings(data)) as house:
         found = progress.find(house.database, job)
-        alone = house.queue.delete(None, found.id, forget=house.files.forget_recording)
+        alone = house.queue.delete(
+            None,
+            found.id,
+            forget=house.files.forget_recording,
+            discard=house.archive.discard,
+        )
     print(f"{found.id} is deleted{', and so is its recording' if alone else ''}")
 
 

@@ -128,6 +128,29 @@ class Archive:
                 )
         return _entry(found)
 
+    def trouble(self, *, deep: bool) -> Iterator[tuple[str, str, str]]:
+        """Archives that are not there or not whole: job, place, what; ``deep`` reads them all."""
+        last: str | None = None
+        while page := self.listing(_PIECE, before=last):
+            for entry in page:
+                last = entry.job
+                where, key = self._vaults.of(entry.place)
+                size = where.size(key)
+                if size is None:
+                    yield entry.job, entry.place, "not there"
+                elif size != entry.size or (deep and _hash(where.read(key)) != entry.sha256):
+                    yield entry.job, entry.place, "damaged"
+
+    def unnamed(self) -> Iterator[str]:
+        """Files that no row names: left by a run that was interrupted, or another library's."""
+        where = self._vaults.get(self._settings.archive.place)
+        places = map(where.place, where.keys())
+        while page := list(islice(places, _PIECE)):
+            with self._database.read() as connection:
+                found = sa.select(archives.c.place).where(archives.c.place.in_(page))
+                known = set(connection.scalars(found))
+            yield from (place for place in page if place not in known)
+
     # ── there ────────────────────────────────────────────────────────────────────────────────
 
     def put(self, job: str, *, audio: bool = False) -> Entry:

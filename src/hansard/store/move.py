@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from hansard.errors import StoreBroken, StoreBusy, StoreGone, UsageError
 from hansard.model import Value
-from hansard.store import months
+from hansard.store import ids, partitions
 from hansard.store.tables import metadata, moves
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class MovedTable(Value, frozen=True):
     sha256: str
 
 
-class Moved(Value, frozen=True):
+class Moved(Value, frozen=True, omit_defaults=False):
     """What became of a move: whole where there are no differences."""
 
     source: str
@@ -93,9 +93,9 @@ class _Plan:
     """One table, as both sides are asked for it."""
 
     def __init__(self, table: sa.Table) -> None:
-        self.name = table.name
-        self.columns = [column.name for column in table.columns]
-        self.keys = [column.name for column in table.primary_key]
+        self.name = str(table.name)
+        self.columns = [str(column.name) for column in table.columns]
+        self.keys = [str(column.name) for column in table.primary_key]
         self.key: Callable[[Row], Row] = _picked([self.columns.index(name) for name in self.keys])
         self.first: Callable[[Row], Any] = itemgetter(self.columns.index(self.keys[0]))
         numeric = isinstance(table.c[self.keys[0]].type, sa.Integer)
@@ -168,7 +168,8 @@ def move(
                 _begin(connection, source.place, anew=anew)
                 sizes = {plan.name: _count(driver, plan) for plan in _PLANS}
                 say = partial(_saying, note, sizes)
-                months.make(connection, _occurring(driver))
+                for month in _months(driver):
+                    partitions.make(target, month)
                 copied = {
                     plan.name: copy(driver, connection, plan, source.place, say("copy", plan))
                     for plan in _PLANS
@@ -253,19 +254,20 @@ def _count(driver: Any, plan: _Plan) -> int:
     return int(driver.execute(f"SELECT count(*) FROM {plan.name}").fetchone()[0])  # noqa: S608 a name of ours
 
 
-def _occurring(driver: Any) -> Iterator[float]:
-    """A moment of each month in which there are segments (epoch seconds), without walking them."""
+def _months(driver: Any) -> Iterator[partitions.Month]:
+    """The months in which there are segments, without walking them."""
     after = ""
     while True:
         found = driver.execute("SELECT min(job) FROM transcripts WHERE job > ?", [after]).fetchone()
         if found[0] is None:
             return
-        moment = months.moment(found[0])
+        after = str(found[0])
+        moment = ids.made(after)
         if moment is None:
-            after = found[0]  # no id of ours: it goes where no month is made for
-            continue
-        yield moment
-        after = max(found[0], months.first_after(moment))
+            continue  # no id of ours: it goes where no month is made for
+        month = partitions.month_of(moment)
+        yield month
+        after = max(after, month.bounds[1])
 
 
 # ── copying ──────────────────────────────────────────────────────────────────────────────────

@@ -52,6 +52,10 @@ class Vault(ABC):
         """Remove a file, if it is there."""
 
     @abstractmethod
+    def keys(self) -> Iterator[str]:
+        """Every file there is."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of connections."""
 
@@ -112,6 +116,11 @@ class Folder(Vault):
         with suppress(OSError):  # another is still in there
             path.parent.rmdir()
 
+    def keys(self) -> Iterator[str]:
+        """Every whole file below the directory."""
+        for path in self.root.rglob("*.tar"):
+            yield path.relative_to(self.root).as_posix()
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -153,6 +162,10 @@ class Shelf(Vault):
     def remove(self, key: str) -> None:
         """Remove an object; gives up soon."""
         self._bucket.remove(key)
+
+    def keys(self) -> Iterator[str]:
+        """Every object below the prefix."""
+        return (entry.key for entry in self._bucket.entries(""))
 
     def close(self) -> None:
         """Let go of threads and connections."""
