@@ -20,6 +20,7 @@ import psycopg
 from hansard.config import QueueSettings
 from hansard.errors import HansardError, LeaseLost, QueueFull
 from hansard.jobs.queue import Queue
+from hansard.jobs.roll import Roll
 from hansard.jobs.rows import Unit
 from hansard.jobs.worker import Crew, Kinds, Listener
 from hansard.model import (
@@ -313,11 +314,14 @@ def crew_process(address: str, crews: int, ready: Any, over: Any) -> None:
         }
         crew = Crew(queue, steps, listeners, pools=["speech"])
         crew.start()
-        running.append((crew, database))
+        roll = Roll(database, queue.owner, 8.0)
+        roll.begin(["speech"])
+        running.append((crew, roll, database))
     ready.wait()
     over.wait()
-    for crew, database in running:
+    for crew, roll, database in running:
         crew.stop()
+        roll.leave()
         database.close()
 
 

@@ -155,8 +155,12 @@ class Front(Service):
 
     def ask(self, sql: LiteralString) -> list[Any]:
         """What the database says, by a connection that is kept: it is asked often."""
-        if self._asking is None or self._asking.broken:
-            self._asking = psycopg.connect(self.address, autocommit=True)
+        try:
+            if self._asking is not None:
+                return self._asking.execute(sql).fetchall()
+        except psycopg.OperationalError:  # the database was restarted meanwhile
+            self.hush()
+        self._asking = psycopg.connect(self.address, autocommit=True)
         return self._asking.execute(sql).fetchall()
 
     def hush(self) -> None:

@@ -38,6 +38,9 @@ _SIGN = _INSERT.on_conflict_do_update(
     index_elements=[workers.c.id],
     set_={"seen": _INSERT.excluded.seen, "pools": _INSERT.excluded.pools},
 )
+_CROWD = sa.select(sa.func.count()).where(
+    workers.c.pools != "", workers.c.seen >= _NOW - sa.bindparam("since", type_=sa.Double)
+)
 
 
 class Roll:
@@ -65,10 +68,11 @@ class Roll:
             self._thread.start()
 
     def sign(self) -> None:
-        """Write that this process lives."""
+        """Write that this process lives, and see how many others look for work."""
         mine = {"of": self._worker, "at": socket.gethostname(), "does": self._pools}
         with self._database.write(lasting=False, silent=True) as connection:
             connection.execute(_SIGN, mine)
+            self._database.crowd = connection.scalar(_CROWD, {"since": self._lease}) or 1
 
     def known(self) -> list[str]:
         """Everybody on the roll, living or not."""

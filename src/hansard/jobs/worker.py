@@ -26,12 +26,13 @@ from hansard.jobs.limits import unit_limit
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
 from hansard.model import POOLS, Pool, Step, Value
+from hansard.store.database import FEW
 
 _log = logging.getLogger("hansard.worker")
 
 _NAP = 0.5
 """Seconds between looks at a store that another process may have changed. Changes made in this
-process ring the bell."""
+process ring the bell. Of a crowd all together look as often as a few would."""
 
 _ROUND = 2.0
 """Seconds between looks for workers that died."""
@@ -260,7 +261,10 @@ class Crew:
         while not self._stop.is_set():
             seen = database.rings()
             if not self._pull(claim, self._do_step):
-                database.wait(seen, _NAP)
+                database.wait(seen, self._nap())
+
+    def _nap(self) -> float:
+        return _NAP * max(1.0, self._queue.database.crowd / FEW)
 
     def _do_step(self, unit: Unit) -> None:
         self._kinds[unit.job.kind][unit.step](unit)
@@ -284,7 +288,7 @@ class Crew:
                     for job in self._queue.expire():
                         _log.warning("job %s took too long and has failed", job)
                     self._tidy()
-            database.wait(seen, _NAP)
+            database.wait(seen, min(self._nap(), beat / 2, _ROUND))
 
     def _worth_waiting_for(self) -> list[Unit]:
         """What is in hand, without what took too long: its leases end, others take over."""
@@ -360,4 +364,4 @@ class Crew:
                 with self._patient():
                     if pair not in queue.waiting_models():
                         return
-            queue.database.wait(seen, _NAP)
+            queue.database.wait(seen, self._nap())

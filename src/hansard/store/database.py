@@ -17,6 +17,10 @@ import sqlalchemy as sa
 Dialect = Literal["sqlite", "postgresql"]
 
 
+FEW = 16
+"""So many processes look at once where somebody has committed something, however many wait."""
+
+
 class Pulse(Protocol):
     """Whether anybody has committed anything, cheap enough to ask before each answer."""
 
@@ -43,6 +47,9 @@ class Database(ABC):
     def __init__(self, place: str) -> None:
         """``place`` is what to call it in messages: a path, or an address without its password."""
         self.place = place
+        self.crowd = 1
+        """Processes that look for work in it, about: ``jobs.roll`` counts them. Where there are
+        many, not all of them need to look at every ring."""
         self._bell = threading.Condition()
         self._rings = 0
 

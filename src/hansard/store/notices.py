@@ -36,6 +36,10 @@ class Hearer(Protocol):
         """There is something to do."""
         ...
 
+    def rung(self) -> None:
+        """Another process says that there is something to do."""
+        ...
+
     def told_by(self) -> str | None:
         """The name under which this process tells others."""
         ...
@@ -141,7 +145,7 @@ class Ears:
                     continue
                 self._beat()
                 if word == RING:
-                    self._hearer.ring()
+                    self._hearer.rung()
             # A message may have been lost with its sender: now and then it is as if one came.
             if time.monotonic() - self._beaten >= _STALE:
                 self._beat()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import threading
 import time
 import weakref
@@ -29,7 +30,7 @@ from hansard.errors import (
     StoreOutdated,
 )
 from hansard.store.address import parsed
-from hansard.store.database import Database, Pulse
+from hansard.store.database import FEW, Database, Pulse
 from hansard.store.schema import SCHEMA, go_to, revision, see_that_it_is_not_newer, upgrade
 
 if TYPE_CHECKING:
@@ -203,6 +204,14 @@ class Postgres(Database):
             if self._ears is None and not self._closing.is_set():
                 self._ears = notices.Ears(self._address, self)
             return self._ears
+
+    def rung(self) -> None:
+        """Others committed something. Of a crowd some look, by chance; the rest when they wake.
+
+        If every worker looked at every commit, their looks would grow with the square of the crowd.
+        """
+        if random.random() * self.crowd < FEW:  # noqa: S311 not a secret
+            self.ring()
 
     def told_by(self) -> str | None:
         """What this process tells others under: its own messages are no news."""
