@@ -415,6 +415,15 @@ def __getattr__(name: str) -> Any:
     if name not in ("app", "celery"):
         raise AttributeError(name)
     try:
-        return made(load())
+        app = made(load())
     except HansardError as error:
         raise SystemExit(f"{error.message} {error.hint or ''}".strip()) from error
+    from celery import signals
+
+    signals.worker_init.connect(_no_worker, weak=False)
+    return app
+
+
+def _no_worker(**_: object) -> None:
+    """It would have no models, no store, and receive permits for nothing."""
+    raise SystemExit("Workers are started with `hansard worker`.")
