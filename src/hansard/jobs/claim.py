@@ -36,12 +36,10 @@ _LEADS = 4
 
 _NOW = sa.bindparam("now", type_=sa.Double)
 
-_MINE = sa.and_(
-    IS_OPEN,
-    jobs.c.pool.in_(sa.bindparam("pools", expanding=True)),
-    jobs.c.id.not_in(sa.bindparam("elsewhere", expanding=True)),
-)
-"""Of a pool, and not out of reach: see ``jobs.reach``."""
+_MINE = sa.and_(IS_OPEN, jobs.c.pool.in_(sa.bindparam("pools", expanding=True)))
+
+_WITHIN_REACH = jobs.c.id.not_in(sa.bindparam("elsewhere", expanding=True))
+"""Its files are here: see ``jobs.reach``. Finishing needs none."""
 
 _LEFT = (jobs.c.planned_samples - jobs.c.heard_samples) / float(SAMPLE_RATE)
 
@@ -94,6 +92,7 @@ def _names(group: Group) -> dict[str, Any]:
 
 _BEGINNING = sa.and_(
     IS_FREE_STEP,
+    _WITHIN_REACH,
     jobs.c.step.in_(("prepare", "run")),
     sa.or_(jobs.c.lane == "short", sa.not_(sa.bindparam("quick", type_=sa.Boolean))),
 )
@@ -186,6 +185,7 @@ def _with_what_lies_ready(served: shares.Clocks, found: Sequence[sa.Row[Any]]) -
 
 _HEARD_HERE = sa.and_(
     _MINE,
+    _WITHIN_REACH,
     jobs.c.engine == sa.bindparam("engine"),
     jobs.c.model == sa.bindparam("model"),
     jobs.c.not_before <= _NOW,
@@ -310,7 +310,12 @@ def _of_other_jobs(
 
 _MODELS = (
     sa.select(jobs.c.engine, jobs.c.model)
-    .where(_MINE, jobs.c.step.in_(("record", "prepare", "listen")), jobs.c.not_before <= _NOW)
+    .where(
+        _MINE,
+        _WITHIN_REACH,
+        jobs.c.step.in_(("record", "prepare", "listen")),
+        jobs.c.not_before <= _NOW,
+    )
     .group_by(jobs.c.engine, jobs.c.model)
     .order_by(sa.func.max(jobs.c.priority).desc(), sa.func.min(jobs.c.created))
 )

@@ -67,6 +67,8 @@ class Ledger:
         self.settings = settings or QueueSettings()
         self.pools = frozenset(pools)
         self.reach = reach
+        self._unheard: list[tuple[str, list[str]]] = []
+        """Tokens and jobs of claims whose answer was lost."""
         self._clock = clock
 
     # ── seeing ───────────────────────────────────────────────────────────────────────────────

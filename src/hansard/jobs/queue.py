@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sa
 
-from hansard.errors import EngineDied, LeaseLost
+from hansard.errors import EngineDied, LeaseLost, StoreBusy, StoreGone
 from hansard.jobs import claim, rows, shares, states, webhooks
 from hansard.jobs.ledger import NOBODY, Ledger
 from hansard.jobs.rows import Unit
@@ -136,6 +136,7 @@ class Queue(Ledger):
             quick: only what is over soon, so that somebody has a hand free for a short note.
         """
         among = self.pools if pools is None else frozenset(pools)
+        self._give_back_unheard()
         # Looked for in one transaction and taken in another: idle workers do not hold up those
         # who write. What somebody else took meanwhile is not taken again; then we look again.
         for _ in range(_LOOKS):
@@ -157,10 +158,12 @@ class Queue(Ledger):
         """The unit; or else whether something has changed."""
         now = asked["now"]
         held = self._held(now)
-        with self.database.write(lasting=False, silent=True) as connection:
+        taking: list[str] = []
+        with self._taking(held["mark"], taking) as connection:
             row = claim.step(connection, asked, turn)
             if row is None:
                 return False  # others are taking all that there was
+            taking.append(row.id)
             if self.reach is not None and not turn.ends and not self.reach.has(row):
                 return True
             if row.token is not None:
@@ -184,6 +187,7 @@ class Queue(Ledger):
         batch is worth the call. Near the end the rest is shared out between ``lanes``. A batch
         that the leading job cannot fill is filled from others that decode the same way.
         """
+        self._give_back_unheard()
         ahead = batch * max(claim.LOOK_AHEAD, lanes)
         for look in range(_LOOKS):
             now = self._clock()
@@ -218,7 +222,7 @@ class Queue(Ledger):
         worn = any(row.token is not None for row in chosen.best)
         able = chosen.best if worn else [r for r in chosen.rows if self._is_fresh(r)]
         ids = sorted({row.job for row in able})
-        with self.database.write(lasting=False, silent=True) as connection:
+        with self._taking(held["mark"], ids) as connection:
             if worn:
                 found = states.lock(connection, ids)
             else:
@@ -244,6 +248,32 @@ class Queue(Ledger):
             parts = tuple(rows.part(row, owners[row.job]) for row in mine)
             shares.charge(connection, _seconds(parts))
         return Unit(held["mark"], "listen", parts[0].job, parts)
+
+    @contextmanager
+    def _taking(self, mark: str, ids: list[str]) -> Iterator[sa.Connection]:
+        """A transaction that takes something of these jobs under a token.
+
+        Should the store go away at its end, it may have been taken, and nobody knows of it.
+        """
+        try:
+            with self.database.write(lasting=False, silent=True) as connection:
+                yield connection
+        except (StoreGone, StoreBusy):
+            if ids:
+                self._unheard.append((mark, ids))
+            raise
+
+    def _give_back_unheard(self) -> None:
+        """What was taken without our ever hearing of it, as if it had never been."""
+        while True:
+            try:
+                mark, ids = self._unheard.pop()
+            except IndexError:
+                return
+            with self._taking(mark, ids) as connection:
+                states.lock(connection, sorted(ids))
+                theirs = (windows.c.token == mark, jobs.c.token == mark)
+                states.let_go(connection, ids, *theirs, worn=False)
 
     def _is_fresh(self, row: sa.Row[Any]) -> bool:
         """Whether a window simply waits."""
