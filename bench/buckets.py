@@ -12,6 +12,7 @@ threads that want the same bucket.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import secrets
 import statistics
 import tempfile
@@ -26,12 +27,14 @@ import sqlalchemy as sa
 from rig import report
 from served import Load, serving, wrk
 
+from hansard.api.portions import Alone, Limiter, Portions
 from hansard.store import buckets
 from hansard.store.postgres import Postgres
 
 PORTS = {"uncounted": 8631, "in the store": 8632, "in memory": 8633}
 ROUTES = {"languages": "/api/v1/languages", "list of jobs": "/api/v1/jobs"}
 DRAWS = 1000
+BATCH = 200
 
 
 @contextmanager
@@ -65,6 +68,28 @@ def draws(address: str) -> dict[str, float]:
         "alone_ms": round(statistics.median(alone) * 1000, 2),
         "of_eight_ms": round(statistics.median(together) * 1000, 2),
     }
+
+
+def decisions(address: str) -> dict[str, float]:
+    """Microseconds of one decision on the event loop, medians of batches taken in turn."""
+    database = Postgres(address)
+
+    async def measure() -> dict[str, float]:
+        ways: dict[str, Limiter] = {"in memory": Alone(), "in the store": Portions(database)}
+        batches: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(50):
+            for name, way in ways.items():
+                begun = time.perf_counter()
+                for _ in range(BATCH):
+                    await way.take("bench", 20_000.0, 40_000)
+                batches[name].append((time.perf_counter() - begun) / BATCH * 1e6)
+        for way in ways.values():
+            await way.close()
+        return {name: round(statistics.median(each), 2) for name, each in batches.items()}
+
+    found = asyncio.run(measure())
+    database.close()
+    return found
 
 
 def figures(seen: list[dict[str, Load]]) -> dict[str, float]:
@@ -116,6 +141,7 @@ def main() -> None:
             {
                 "connections": 100,
                 "routes": {name: figures(loads) for name, loads in seen.items()},
+                "decision_us": decisions(address),
                 "draw": draws(address),
             },
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -32,13 +33,18 @@ T = TypeVar("T")
 
 
 @pytest.fixture
-def address() -> str:
-    try:
-        with redis.Redis.from_url(SERVER) as server:
+def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A Redis; names are this test's own, and are removed with it."""
+    form = secrets.token_hex(6)
+    monkeypatch.setattr(redis_cache, "FORM", form)
+    with redis.Redis.from_url(SERVER) as server:
+        try:
             server.ping()
-    except redis.RedisError as error:
-        pytest.skip(f"no Redis: set HANSARD_TEST_REDIS ({error})")
-    return SERVER
+        except redis.RedisError as error:
+            pytest.skip(f"no Redis: set HANSARD_TEST_REDIS ({error})")
+        yield SERVER
+        for name in server.scan_iter(f"hansard:{form}:*", count=10_000):
+            server.unlink(name)
 
 
 @pytest.fixture
@@ -87,7 +93,7 @@ async def work(act: Callable[..., T], *args: Any) -> T:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Sqlite]:
-    """A store: its place is the prefix of all keys, so no two tests meet."""
+    """A store; which one it is stands in the name of every key."""
     opened = Sqlite(tmp_path / "hansard.db")
     yield opened
     opened.close()
