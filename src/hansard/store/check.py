@@ -283,7 +283,7 @@ def _orphans(database: Database, page: list[str]) -> Iterator[Finding]:
             yield Finding(
                 "orphan",
                 f"Recording {sha256} is named by no job.",
-                "House-keeping removes it: start `hansard serve`, or run any command.",
+                "The house-keeping of `hansard serve` removes it within the hour.",
             )
 
 
