@@ -359,10 +359,17 @@ def test_a_schema_of_another_hansard_is_refused(postgres: str) -> None:
     Postgres(postgres.replace("postgresql://", "postgres://")).close()
 
 
-def test_an_encoding_that_cannot_hold_all_text_is_refused(server: servers.Server) -> None:
+def test_a_database_for_one_language_only_is_refused(server: servers.Server) -> None:
     with psycopg.connect(server.address("postgres"), autocommit=True) as connection:
         connection.execute("CREATE DATABASE old ENCODING 'LATIN1' TEMPLATE template0")
-    refused(server.address("old"), StoreBroken, "LATIN1")
+        refused(server.address("old"), StoreBroken, "LATIN1")
+        try:
+            connection.execute(
+                "CREATE DATABASE danish LOCALE_PROVIDER icu ICU_LOCALE 'da' TEMPLATE template0"
+            )
+        except psycopg.Error as error:
+            pytest.skip(f"this PostgreSQL was built without ICU: {error}")
+    refused(server.address("danish"), StoreBroken, "sorts letters")
 
 
 def test_two_that_open_an_empty_database_at_once_make_it_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32: no letters that are taken for digits."""
 
 _CHANCE = 25
@@ -29,14 +29,14 @@ def first_id(moment: float) -> str:
 
 def made(name: str) -> float | None:
     """When something was made (epoch seconds), by its name; ``None`` where that is none of ours."""
-    if len(name) != _LENGTH or not set(name) <= set(_ALPHABET):
+    if len(name) != _LENGTH or not set(name) <= set(ALPHABET):
         return None
     number = 0
     for letter in name:
-        number = number << 5 | _ALPHABET.index(letter)
+        number = number << 5 | ALPHABET.index(letter)
     moment = (number >> _CHANCE) / 1000
     return moment if moment < _FAR else None
 
 
 def _written(number: int) -> str:
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(65, -5, -5))
+    return "".join(ALPHABET[number >> shift & 31] for shift in range(65, -5, -5))

@@ -29,6 +29,7 @@ from hansard.errors import (
     StoreGone,
     StoreOutdated,
 )
+from hansard.store import ids
 from hansard.store.address import parsed
 from hansard.store.database import FEW, Database, Pulse
 from hansard.store.schema import SCHEMA, go_to, revision, see_that_it_is_not_newer, upgrade
@@ -106,13 +107,9 @@ class Postgres(Database):
         with _explained(self.place), self._lasting.connect() as connection:
             with connection.begin():
                 found = revision(connection)
-                encoding = connection.scalar(sa.text("SHOW server_encoding"))
+                if found is None:
+                    _see_that_it_is_fit(connection, self.place)
             if found is None:
-                if encoding != "UTF8":
-                    raise StoreBroken(
-                        f"The store {self.place} has the encoding {encoding}.",
-                        hint="CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0.",
-                    )
                 upgrade(connection)  # one at a time: whoever comes second finds it done
                 found = SCHEMA
         see_that_it_is_not_newer(found, self.place)
@@ -315,6 +312,28 @@ def _needed() -> Iterator[None]:
             "PostgreSQL needs the package psycopg, which is not installed.",
             hint="pip install 'hansard[scale]'",
         ) from error
+
+
+_FIT = sa.text("""
+    SELECT current_setting('server_encoding') AS encoding,
+           array_agg(a || b ORDER BY a || b)
+           = array_agg(a || b ORDER BY (a || b) COLLATE "C") AS ordered
+    FROM unnest(string_to_array(:letters, NULL)) AS a, unnest(string_to_array(:letters, NULL)) AS b
+""")
+
+
+def _see_that_it_is_fit(connection: sa.Connection, place: str) -> None:
+    """Refuse a new database that cannot hold every text, or has ids in another order than time.
+
+    Danish, for one, has ``aa`` behind ``z``.
+    """
+    found = connection.execute(_FIT, {"letters": ids.ALPHABET}).one()
+    if found.encoding != "UTF8" or not found.ordered:
+        what = "sorts letters as we do not" if found.encoding == "UTF8" else found.encoding
+        raise StoreBroken(
+            f"The store {place} was created for one language or script only ({what}).",
+            hint="CREATE DATABASE … ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0.",
+        )
 
 
 # ── on every connection ──────────────────────────────────────────────────────────────────────
