@@ -112,6 +112,7 @@ lock: $(VENV)/.made
 	@$(VENV)-lock/bin/uv pip compile $(UV_LOCK) --group build pyproject.toml -o requirements.lock
 	@$(VENV)-lock/bin/uv pip compile $(UV_LOCK) --group dev -c requirements.lock -o requirements-dev.lock
 	@$(VENV)-lock/bin/uv pip compile $(UV_LOCK) --group load -c requirements-dev.lock -o requirements-load.lock
+	@$(VENV)-lock/bin/uv pip compile $(UV_LOCK) --extra scale -c requirements.lock -c requirements-dev.lock pyproject.toml -o deploy/requirements-scale.lock
 
 UV_LOCK := --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links $(UPGRADE) --custom-compile-command "make lock"

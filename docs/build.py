@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))  # the checkout's own code, installed or not
 
 NOTICE = "<!-- Written by docs/build.py (make docs). Change the code it is read from, not this. -->"
-FOLDERS = ("src/hansard", "samples", "bench", "docs", "tests", ".ci")
+FOLDERS = ("src/hansard", "samples", "bench", "deploy", "docs", "tests", ".ci")
 """What the tree shows, in the order of reading; files of the top folder come last."""
 
 
