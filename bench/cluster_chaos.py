@@ -155,7 +155,7 @@ class Rough:
         mark.touch()
         self.worker()  # a new process, which reads the points
         self.hit["worker"] += 1
-        end = time.monotonic() + 6
+        end = time.monotonic() + 15
         while mark.exists() and time.monotonic() < end:
             time.sleep(0.05)
         reached = not mark.exists()

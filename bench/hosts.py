@@ -239,7 +239,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         place = Place(stack.enter_context(cluster.server()), folder)
         recording = speech.encode(folder / "long.flac", speech.minutes(length / 60), "flac")
-        short = speech.encode(folder / "short.flac", speech.minutes(2.0), "flac")
+        short = speech.encode(folder / "short.flac", speech.minutes(0.5), "flac")
         for turn in range(given.rounds):
             for name, count in (("one", 1), ("two", 2)):
                 figures = run(place, recording, short, count, cores)
