@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -31,6 +31,14 @@ from hansard.store.tables import recordings as recordings_table
 T = TypeVar("T")
 
 MANY = 8
+
+
+@pytest.fixture(autouse=True)
+def _nobody_waits_for_who_waits_for_him(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """A deadlock is ended by the database and tried again: nothing shows it but the log."""
+    with caplog.at_level("WARNING", "hansard.queue"):
+        yield
+    assert "is tried again" not in caplog.text
 
 
 def at_once(count: int, act: Callable[[int], T]) -> list[T]:
@@ -408,7 +416,7 @@ def test_processes_hear_every_window_once(
             stdout=subprocess.PIPE,
             text=True,
         )
-        for name in ("p", "q", "r")
+        for name in ("p", "q")
     ]
     for process in crowd:
         assert process.stdout is not None

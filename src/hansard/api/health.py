@@ -199,8 +199,11 @@ class Watch:
         if self._house.works:
             return Component("ok", "This process works.")
         presence = self._house.presence
-        others = set(presence.known()) - {presence.worker}
-        alive = len(others) - len(presence.gone(others))
+        try:
+            others = set(presence.known()) - {presence.worker}
+            alive = len(others) - len(presence.gone(others))
+        except HansardError as error:  # those of other hosts are found in the store
+            return Component("degraded", f"Nobody knows who works: {error.message}")
         if not alive:
             return Component("degraded", "No worker is alive: what is accepted waits.")
         return Component("ok", f"{alive} more {'process' if alive == 1 else 'processes'}.")
