@@ -244,6 +244,21 @@ def test_transcripts_are_the_same(pair: Pair, number: int) -> None:
     assert transcripts.head(pair[0], job) == transcripts.head(pair[1], job)
 
 
+def test_zero_bytes_in_what_was_heard_do_no_harm(pair: Pair) -> None:
+    job = ROWS[0]["id"]
+    heard = [Segment(0, 1, "a\0b", (Word(0, 1, "\0"),)), Segment(1, 2, "\\u0000 \\\0 \\")]
+    for database in pair:
+        put(database, ROWS[:1])
+        talk(database, job, heard)
+    found = [list(transcripts.stream(database, job)) for database in pair]
+    texts = ["a\ufffdb", "\\u0000 \\\ufffd \\"]
+    assert [[one.text for one in said] for said in found] == [texts, texts]
+    assert found[0] == found[1]
+    whole = views.transcript(pair[1], "local", job, words=True)
+    assert whole is not None
+    assert [one["text"] for one in json.loads(whole)["segments"]] == texts
+
+
 # ── plans ────────────────────────────────────────────────────────────────────────────────────
 
 
