@@ -179,7 +179,7 @@ class Retention:
             self._search = now + _SEARCH
             self._looked_at = _START  # media may have come again
             drop_orphans(self._database, self._files)
-            self.archive.sweep()
+            self.archive.sweep(now - DAY)
         rules = self._settings.retention
         more = rules.days is not None and self._remove_jobs(now, now - rules.days * DAY)
         more = self.archive.keep_up(now) or more

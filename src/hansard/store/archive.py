@@ -209,6 +209,12 @@ class Archive:
         with self._database.write() as connection:
             now = _row(connection, row.id, lock=True)
             archived.see_that_it_is_here(connection, row.id)
+            # First of all, as in writing one, or making a month would wait for us and we for it.
+            connection.execute(
+                transcripts.update()
+                .where(transcripts.c.job == row.id)
+                .values(segments=transcripts.c.segments)
+            )
             found = {
                 table.name: connection.execute(table.delete().where(table.c.job == row.id)).rowcount
                 for table in (segments, windows, transcripts)
@@ -234,12 +240,15 @@ class Archive:
             if connection.execute(needed).first() is None:
                 self._files.forget_recording(recording)
 
-    def sweep(self) -> None:
-        """Remove media that an interrupted run left, though the archive has them."""
+    def sweep(self, since: float = 0.0) -> None:
+        """Remove media that an interrupted run left, though the archive has them.
+
+        Only meetings that were archived after ``since`` are looked at.
+        """
         with_audio = (
             sa.select(archives.c.job, jobs.c.recording)
             .join(jobs, jobs.c.id == archives.c.job)
-            .where(archives.c.audio == 1)
+            .where(archives.c.audio == 1, archives.c.archived >= since)
             .order_by(archives.c.job)
             .limit(_PIECE)
         )
@@ -270,10 +279,10 @@ class Archive:
             path = folder / f"{job}.tar"
             self._fetch(entry, path)
             with packing.unpacked(path, job, entry.place) as packed:
-                if packed.media is not None and not self._files.has_recording(packed.media):
-                    with self._files.take_in(entry.name, packed.chunks()) as draft:
-                        draft.keep()
+                self._keep_media(entry, packed)
                 self.put_back(entry, packed)
+                # Until then house-keeping may have taken them for left over.
+                self._keep_media(entry, packed)
         try:
             self.discard(entry.place)
         except HansardError as error:
@@ -302,6 +311,11 @@ class Archive:
                 "its SHA-256 is not what it was.",
                 hint="Nothing was changed. Put a sound copy of it in its place.",
             )
+
+    def _keep_media(self, entry: Entry, packed: packing.Packed) -> None:
+        if packed.media is not None and not self._files.has_recording(packed.media):
+            with self._files.take_in(entry.name, packed.chunks()) as draft:
+                draft.keep()
 
     def put_back(self, entry: Entry, packed: packing.Packed) -> None:
         """The one transaction: into the store what is in the file."""

@@ -166,8 +166,7 @@ def move(
             with target.connect() as connection:
                 _own(connection)
                 _begin(connection, source.place, anew=anew)
-                sizes = {plan.name: _count(driver, plan) for plan in _PLANS}
-                say = partial(_saying, note, sizes)
+                say = partial(_saying, note, {plan.name: _count(driver, plan) for plan in _PLANS})
                 for month in _months(driver):
                     partitions.make(target, month)
                 copied = {
@@ -175,8 +174,7 @@ def move(
                     for plan in _PLANS
                 }
                 _settle(connection)
-                since = time.monotonic()
-                tally = _Tally()
+                tally = _Tally(copied)
                 for plan in _PLANS:
                     compare(driver, connection, plan, tally, say("compare", plan))
         except psycopg.OperationalError as error:
@@ -184,21 +182,7 @@ def move(
                 f"The store {target.place} cannot be reached: {_said(error)}.",
                 hint="The same command goes on from where it was.",
             ) from error
-    now = time.monotonic()
-    return Moved(
-        source.place,
-        target.place,
-        sum(rows for rows, _ in tally.tables.values()),
-        sum(copied.values()),
-        round(now - begun, 3),
-        round(now - since, 3),
-        tuple(
-            MovedTable(name, rows, copied[name], sha256)
-            for name, (rows, sha256) in tally.tables.items()
-        ),
-        tuple(tally.named),
-        tally.differing,
-    )
+    return tally.made(source.place, target.place, begun)
 
 
 def _own(connection: psycopg.Connection[Any]) -> None:
@@ -379,17 +363,38 @@ def _settle(connection: psycopg.Connection[Any]) -> None:
 class _Tally:
     """What comparing has found so far."""
 
-    def __init__(self) -> None:
-        self.tables: dict[str, tuple[int, str]] = {}
-        self.named: list[Difference] = []
-        self.differing = 0
+    def __init__(self, copied: dict[str, int]) -> None:
+        self.tables: list[MovedTable] = []
+        self._copied = copied
+        self._named: list[Difference] = []
+        self._differing = 0
+        self._since = time.monotonic()
 
     def add(self, found: Iterable[Difference]) -> None:
         """Name the first, count all."""
         for one in found:
-            self.differing += 1
-            if len(self.named) < NAMED:
-                self.named.append(one)
+            self._differing += 1
+            if len(self._named) < NAMED:
+                self._named.append(one)
+
+    def end(self, table: str, rows: int, sha256: str) -> None:
+        """A table is compared."""
+        self.tables.append(MovedTable(table, rows, self._copied[table], sha256))
+
+    def made(self, source: str, target: str, begun: float) -> Moved:
+        """All of it."""
+        now = time.monotonic()
+        return Moved(
+            source,
+            target,
+            sum(table.rows for table in self.tables),
+            sum(table.copied for table in self.tables),
+            round(now - begun, 3),
+            round(now - self._since, 3),
+            tuple(self.tables),
+            tuple(self._named),
+            self._differing,
+        )
 
 
 def compare(
@@ -404,18 +409,19 @@ def compare(
     rows = there = 0
     for group in _groups(driver, plan):
         found = _found(connection, plan, group)
-        ours, theirs = (b"\n".join(map(_canonical, side)) for side in (group, found))
-        digest.update(ours + b"\n")
+        ours, theirs = _lines(group), _lines(found)
+        digest.update(ours)
         rows += len(group)
         there += len(found)
         if ours != theirs:
             tally.add(_differences(plan, group, found))
         note(rows)
     tally.add(_surplus(driver, connection, plan, there))
-    tally.tables[plan.name] = (rows, digest.hexdigest())
+    tally.end(plan.name, rows, digest.hexdigest())
 
 
 _canonical = msgspec.json.Encoder().encode
+_lines = msgspec.json.Encoder().encode_lines
 
 
 def _groups(driver: Any, plan: _Plan) -> Iterator[list[Row]]:
