@@ -350,7 +350,10 @@ class Bucket:
             with self._making:
                 if self._pool is None:
                     self._pool = ThreadPoolExecutor(self.settings.at_once, "hansard-parts")
-        return self._pool.submit(work)
+        try:
+            return self._pool.submit(work)
+        except RuntimeError as error:  # shut down
+            raise FilesGone("The object storage is not used here any more.") from error
 
     def all(self, works: Iterable[Callable[[], T]]) -> list[T]:
         """Do all of it, ``at_once`` at a time; the first error ends it, once nothing runs any more.

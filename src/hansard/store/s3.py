@@ -101,6 +101,7 @@ class Clients:
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
         self._made: dict[bool, Any] = {}
+        self._closed = False
         self._making = threading.Lock()
 
     def get(self, *, hasty: bool = False) -> Any:
@@ -108,11 +109,14 @@ class Clients:
 
         Raises:
             MissingPart: boto3 is not installed.
+            FilesGone: they were closed; who comes late is told, and opens no new connections.
             BadSettings: there is no region, or no such profile.
         """
         found = self._made.get(hasty)
         if found is None:
             with self._making:
+                if self._closed:
+                    raise FilesGone("The object storage is not used here any more.")
                 found = self._made.get(hasty)
                 if found is None:
                     found = self._made[hasty] = self._make(hasty=hasty)
@@ -163,9 +167,12 @@ class Clients:
 
     def close(self) -> None:
         """Let go of the connections."""
-        for client in self._made.values():
+        with self._making:
+            self._closed = True
+            clients = list(self._made.values())
+            self._made.clear()
+        for client in clients:
             client.close()
-        self._made.clear()
 
 
 def _with_md5(params: dict[str, Any], **_: Any) -> None:
