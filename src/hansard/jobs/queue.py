@@ -98,20 +98,11 @@ class Queue(Ledger):
                 lane = rows.lane(seconds)
                 shares.arrive(connection, client.tenant, lane)
                 job, left = rows.new_id(now), True
-                fresh = {
-                    **rows.fresh(kind, recording, options),
-                    "id": job,
-                    "step": states.first_step(kind),
-                    "priority": priority,
-                    "answers": answers,
-                    "levels": rows.json(levels),
-                    "created": now,
-                    "tenant": client.tenant,
-                    "key": client.key,
-                    "lane": lane,
-                    "seconds": seconds,
-                    "webhook": webhook,
-                }
+                asked = {"priority": priority, "seconds": seconds, "webhook": webhook}
+                whose = {"tenant": client.tenant, "key": client.key, "lane": lane}
+                fresh = rows.fresh(kind, recording, options) | asked | whose
+                fresh |= {"id": job, "step": states.first_step(kind), "answers": answers}
+                fresh |= {"levels": rows.json(levels), "created": now}
                 connection.execute(jobs.insert().values(fresh))
             row = rows.job(states.row(connection, job))
             usage.add(connection, now, client.tenant, client.key, options.engine, calls=1)
@@ -416,7 +407,8 @@ class Queue(Ledger):
                 row = self._mine(connection, unit)
                 if again and row.state == "completed":
                     return
-                self._hold(connection, unit, {})
+                if row.token != unit.token or row.finished is not None:
+                    raise LeaseLost(f"Job {unit.job.id} was cancelled or taken over.")
                 write(connection)
                 states.end(connection, unit.job.id, "completed", None, now=self._clock())
 

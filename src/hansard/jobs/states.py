@@ -13,7 +13,8 @@ who only records or plans does not (``beside_claims``), because claims of other 
 A claim of windows holds its jobs by the weakest lock there is (``FOR KEY SHARE``), which keeps
 ends out and lets records and other claims pass; it takes windows that nobody has locked (``SKIP
 LOCKED``), and so waits for nobody but an end. A claim of a step skips locked jobs altogether, and
-so does renewing, which holds many rows: it comes again before the lease is over.
+so does renewing, which holds many rows: it comes again before the lease is over. Whoever may end
+several jobs at once goes alone among his like, since two of them could meet at two sums of usage.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ _END = (
         failure=sa.bindparam("why"),
         **rows.NOBODYS,
     )
-    .returning(jobs.c.kind)
+    .returning(jobs)
 )
 _LET_GO_OF = (
     windows.update()
@@ -301,11 +302,13 @@ def end(
     failure = None if cause is None else rows.json(cause)
     how = {"job_id": job, "how": state, "at": now, "why": failure}
     row = connection.execute(_END, how).one()
-    connection.execute(_LET_GO_OF, {"job_id": job})
-    usage.count_end(connection, job, now)
+    if row.planned or row.kind == "live":  # others have no windows
+        connection.execute(_LET_GO_OF, {"job_id": job})
+    webhooks.note_end(connection, row, now=now)
+    # Last but for what hangs on it: whoever ends another job of this tenant waits for this row.
+    usage.count_end(connection, row, now)
     if row.kind == "live":
         drop_provisional(connection, job)
-    webhooks.note_end(connection, job, now=now)
 
 
 def revive(connection: sa.Connection, found: sa.Row[Any], *, by: str, now: float) -> None:
