@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import signal
 import statistics
 import subprocess
 import sys
@@ -231,6 +232,7 @@ def workers(words: tuple[str, ...], count: int) -> Iterator[None]:
     made = [
         subprocess.Popen(
             [sys.executable, __file__, "--role", *words],
+            start_new_session=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if os.environ.get("BENCH_LOUD") else subprocess.DEVNULL,
@@ -250,7 +252,11 @@ def workers(words: tuple[str, ...], count: int) -> Iterator[None]:
             if words[0] != "ours":
                 one.terminate()
         for one in made:
-            one.wait(60)
+            try:
+                one.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(one.pid, signal.SIGKILL)  # with its children
+                one.wait()
 
 
 def all_done(left: Callable[[], int]) -> None:

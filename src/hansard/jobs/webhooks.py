@@ -99,18 +99,18 @@ def also_tell(connection: sa.Connection, job: str, url: str | None, *, now: floa
         connection.execute(receivers.insert().values(job=job, url=url))
 
 
-def note_end(connection: sa.Connection, job: str, *, now: float) -> None:
+def note_end(connection: sa.Connection, row: sa.Row[Any], *, now: float) -> None:
     """Note for everybody who is to be told that a job has ended; its row says how."""
-    row = connection.execute(sa.select(jobs).where(jobs.c.id == job)).one()
-    wanted = connection.execute(
-        sa.select(receivers).where(receivers.c.job.in_([_EVERY_JOB, job]))
-    ).all()
+    wanted = connection.execute(_WANTED, {"of": [_EVERY_JOB, row.id]}).all()
     if row.webhook:
         _note(connection, row, row.webhook, row.tenant, now)
     for one in wanted:
         _note(connection, row, one.url, row.tenant if one.job else HOUSE, now)
     if any(one.job for one in wanted):
-        connection.execute(receivers.delete().where(receivers.c.job == job))
+        connection.execute(receivers.delete().where(receivers.c.job == row.id))
+
+
+_WANTED = sa.select(receivers).where(receivers.c.job.in_(sa.bindparam("of", expanding=True)))
 
 
 def forget(connection: sa.Connection, job: str) -> None:

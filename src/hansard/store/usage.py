@@ -42,7 +42,6 @@ _ADD = {
 _COST = sa.select(sa.func.sum(json_number(windows.c.result, "cost"))).where(
     windows.c.job == sa.bindparam("of"), windows.c.state == "done"
 )
-_ENDED = sa.select(jobs).where(jobs.c.id == sa.bindparam("of"))
 
 
 class Line(Value, frozen=True, omit_defaults=False):
@@ -91,17 +90,18 @@ def add(
     )
 
 
-def count_end(connection: sa.Connection, job: str, moment: float) -> None:
-    """Count a job that has ended, in the transaction that ended it."""
-    row = connection.execute(_ENDED, {"of": job}).one()
-    cost = float(connection.scalar(_COST, {"of": job}) or 0.0)
+def count_end(connection: sa.Connection, row: sa.Row[Any], moment: float) -> None:
+    """Count a job that has ended, in the transaction that ended it; ``row`` is what it is now."""
+    cost = 0.0
+    if row.planned or row.kind == "live":  # others have no windows
+        cost = float(connection.scalar(_COST, {"of": row.id}) or 0.0)
     seconds = 0.0
     if row.state == "completed":
         seconds = row.seconds or 0.0
         if row.prepared:
             seconds = msgspec.json.decode(row.prepared, type=Prepared).samples / SAMPLE_RATE
     if cost > row.charged:  # a job that failed and is retried keeps the windows it paid for
-        connection.execute(jobs.update().where(jobs.c.id == job).values(charged=cost))
+        connection.execute(jobs.update().where(jobs.c.id == row.id).values(charged=cost))
     if seconds or cost > row.charged:
         spent = max(0.0, cost - row.charged)
         add(connection, moment, row.tenant, row.key, row.engine, seconds=seconds, cost=spent)
