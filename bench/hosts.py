@@ -10,7 +10,8 @@ took is said besides, since decoding and joining are one host's work. ``--whole`
 
 Two hosts share what two cores of one machine share: memory bandwidth, caches, the database, and
 whatever else runs on it. ``busy`` is the processor time that a host's processes had each
-second, ``idle`` what is missing to one whole core.
+second, ``idle`` what is missing to one whole core. Where others use the machine the ratio by
+the clock says little; ``by_processor_time`` is the one that whole cores would give.
 """
 
 from __future__ import annotations
@@ -218,6 +219,7 @@ def run(place: Place, recording: Path, short: Path, count: int, cores: list[int]
         "windows": row[1],
         "speech_seconds": round(float(row[2]), 1),
         "windows_by_host": sorted(owners.values(), reverse=True),
+        "processor_seconds": [round(s, 2) for s in spent],
         "busy": [round(s / seconds, 2) for s in spent],
         "idle_seconds": [round(max(0.0, seconds - s), 1) for s in spent],
         "text": text[0],
@@ -253,6 +255,13 @@ def main() -> None:
         "two": runs["two"],
         "two_against_one": round(statistics.median(ratios), 3),
         "ratios": [round(one, 3) for one in ratios],
+        "by_processor_time": round(
+            statistics.median(
+                max(a["processor_seconds"]) / max(b["processor_seconds"])
+                for a, b in zip(runs["one"], runs["two"], strict=True)
+            ),
+            3,
+        ),
         "same_text": len(texts) == 1,
     }
     rig.report("hosts", figures)
