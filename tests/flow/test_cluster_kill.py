@@ -1,4 +1,4 @@
-"""A service on several hosts, in peace and under fire; the long form: ``bench/cluster_chaos.py``."""
+"""A service on several hosts, in peace and under fire; longer: ``bench/cluster_chaos.py``."""
 
 from __future__ import annotations
 
