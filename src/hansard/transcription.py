@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from hansard import telemetry
 from hansard.audio.cage import Cage, Uncaged
 from hansard.config import Settings
-from hansard.errors import CostTooHigh, DiskFull, HansardError, NotSupported, SilentAudio
+from hansard.errors import CostTooHigh, HansardError, NotSupported, SilentAudio
 from hansard.jobs import retention
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Part, Unit
@@ -64,9 +64,6 @@ if TYPE_CHECKING:
 
 _CHECKPOINT = 0.25
 """Seconds between commits of planned windows: an fsync each must not slow a short recording."""
-
-_REST = 4.0
-"""Times as long as a checkpoint took: a far store may cost a fifth of the time at most."""
 
 _LOCAL = Client()
 _OPENLY = Uncaged()
@@ -256,21 +253,10 @@ def options_for(request: Request, choice: Choice, settings: Settings) -> Options
 
 
 def _see_that_it_fits(parts: Parts, fit: Preflight, request: Request) -> None:
-    """Prepared audio takes 115 MB an hour and channel; refuse now rather than fill the disk.
-
-    Where that is elsewhere, the recording itself is fetched to be prepared.
-    """
+    """Prepared audio takes 115 MB an hour and channel; refuse now rather than fill the disk."""
     channels = fit.media.tracks[request.track].channels if request.channels == "separate" else 1
-    needed = int((fit.seconds or 0) * SAMPLE_RATE * 2 * channels)
-    if not parts.files.prepared_here:
-        needed = fit.media.size
-    room = parts.files.free_bytes() - parts.settings.limits.disk_reserve
-    if needed > room:
-        raise DiskFull(
-            f"Preparing this recording takes {needed / 1e6:,.0f} MB; "
-            f"{max(0, room) / 1e6:,.0f} MB may be used in {parts.files.root}.",
-            hint="Free some space, or choose another directory with --data.",
-        )
+    prepared = int((fit.seconds or 0) * SAMPLE_RATE * 2 * channels)
+    parts.files.see_that_it_fits(prepared, fit.media.size, parts.settings.limits.disk_reserve)
 
 
 def _see_that_it_is_paid(cost: float | None, limit: float | None) -> None:
@@ -324,7 +310,7 @@ def prepare(parts: Parts, unit: Unit) -> None:
                 begun = time.monotonic()
                 speech += _checkpoint(parts.queue, unit, planned, pcm)
                 planned, now = [], time.monotonic()
-                due = now + max(_CHECKPOINT, _REST * (now - begun))
+                due = now + max(_CHECKPOINT, 4 * (now - begun))  # a fifth of the time at most
         for ear in ears:
             planned += ear.end()
         speech += _checkpoint(parts.queue, unit, planned, pcm)

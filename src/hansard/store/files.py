@@ -202,6 +202,22 @@ class Files(ABC):
             probe = probe.parent
         return shutil.disk_usage(probe).free
 
+    def see_that_it_fits(self, prepared: int, size: int, reserve: int) -> None:
+        """Whether a recording of ``size`` bytes can be prepared here, leaving ``reserve`` free.
+
+        Raises:
+            DiskFull: there is no room for ``prepared`` bytes, or for the recording itself, where
+                that is fetched and what is prepared goes elsewhere.
+        """
+        needed = prepared if self.prepared_here else size
+        free = self.free_bytes() - reserve
+        if needed > free:
+            raise DiskFull(
+                f"Preparing this recording takes {needed / 1e6:,.0f} MB; "
+                f"{max(0, free) / 1e6:,.0f} MB may be used in {self.root}.",
+                hint="Free some space, or choose another directory with --data.",
+            )
+
     @contextmanager
     def folder(self) -> Iterator[Path]:
         """A directory of one's own in scratch, gone afterwards."""
