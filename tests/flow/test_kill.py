@@ -35,7 +35,7 @@ POINTS = [
     ("hansard.store.transcripts:save:after", 1),
     ("hansard.jobs.queue:Queue.complete:before", 1),
     ("hansard.jobs.queue:Queue.complete:after", 1),
-    ("hansard.store.files:Files.drop_pcm:before", 1),
+    ("hansard.store.disk:Disk.drop_pcm:before", 1),
     ("hansard.formats.output:whole:before", 1),
 ]
 

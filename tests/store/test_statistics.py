@@ -9,7 +9,7 @@ from tests.store.test_views import BEGIN, Pair, put, row
 from hansard.store import statistics
 from hansard.store.postgres import Postgres
 from hansard.store.sqlite import Sqlite
-from hansard.store.statistics import Line, Statistics
+from hansard.store.statistics import Statistics, Tally
 from hansard.store.tables import buckets, jobs
 
 DAY = 86_400.0
@@ -37,8 +37,8 @@ def test_both_add_up_to_the_same(pair: Pair) -> None:
             assert one == two
             assert bool(one) == (tenant != "nobody")
     assert statistics.read(pair[1], "local", "2023-11-14", "2023-11-14") == [
-        Line("2023-11-14", "sphinx", "en-us", "cancelled", 1, 0.0, 0.0),
-        Line("2023-11-14", "sphinx", "en-us", "completed", 2, 60.75, 10.0),
+        Tally("2023-11-14", "sphinx", "en-us", "cancelled", 1, 0.0, 0.0),
+        Tally("2023-11-14", "sphinx", "en-us", "completed", 2, 60.75, 10.0),
     ]
     assert statistics.read(pair[1], None, "2023-11-14", "2023-11-14")[1].jobs == 3
 

@@ -25,6 +25,7 @@ from hansard.errors import (
     RateLimited,
     RequestTooLarge,
     StoreBusy,
+    StoreGone,
     TooSlow,
     UnknownAddress,
     UsageError,
@@ -53,7 +54,7 @@ TAGS = {
 }
 
 _EVERYWHERE: tuple[type[HansardError], ...] = (BadRequest, WrongHost)
-_GUARDED = (KeyMissing, KeyInvalid, NotAllowed, RateLimited, StoreBusy)
+_GUARDED = (KeyMissing, KeyInvalid, NotAllowed, RateLimited, StoreBusy, StoreGone)
 _CHANGING = (CrossSite, RequestTooLarge, TooSlow)
 _ASKED = (UsageError,)
 _PLACED = (UnknownAddress,)

@@ -17,7 +17,7 @@ from hansard.api.desk import desk
 from hansard.api.usage import days
 from hansard.errors import BadRequest
 from hansard.store import statistics
-from hansard.store.statistics import Line
+from hansard.store.statistics import Tally
 
 router = APIRouter(prefix="/api/v1", tags=["usage"])
 
@@ -27,7 +27,7 @@ class Statistics(msgspec.Struct, frozen=True):
 
     since: str = msgspec.field(name="from")
     to: str
-    lines: tuple[Line, ...]
+    lines: tuple[Tally, ...]
 
 
 class StatisticsQuery(BaseModel):

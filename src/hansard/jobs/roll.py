@@ -70,7 +70,7 @@ class Roll:
     def sign(self) -> None:
         """Write that this process lives, and see how many others look for work."""
         mine = {"of": self._worker, "at": socket.gethostname(), "does": self._pools}
-        with self._database.write(lasting=False, silent=True) as connection:
+        with self._database.write(lasting=False, unseen=True) as connection:
             connection.execute(_SIGN, mine)
             self._database.crowd = connection.scalar(_CROWD, {"since": self._lease}) or 1
 
@@ -94,7 +94,7 @@ class Roll:
     def strike(self, names: Iterable[str]) -> None:
         """Take off those that are gone. Who lives all the same is back with its next sign."""
         wanted = list(names)
-        with self._database.write(lasting=False, silent=True) as connection:
+        with self._database.write(lasting=False, unseen=True) as connection:
             connection.execute(workers.delete().where(workers.c.id.in_(wanted)))
 
     def leave(self) -> None:

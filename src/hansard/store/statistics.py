@@ -28,7 +28,7 @@ ROWS = 10_000
 """Most lines of one answer."""
 
 
-class Line(Value, frozen=True, omit_defaults=False):
+class Tally(Value, frozen=True, omit_defaults=False):
     """Jobs of one day that ended alike."""
 
     day: str
@@ -65,7 +65,7 @@ _LINES = {
 }
 
 
-def read(database: Database, tenant: str | None, first: str, last: str) -> list[Line]:
+def read(database: Database, tenant: str | None, first: str, last: str) -> list[Tally]:
     """Sums between two days, both included; ``tenant`` ``None`` is everybody's.
 
     At most one more than :data:`ROWS`, so that its caller knows that there are too many.
@@ -73,7 +73,7 @@ def read(database: Database, tenant: str | None, first: str, last: str) -> list[
     asked = {"tenant": tenant, "first": first, "last": last}
     with database.read() as connection:
         found = connection.execute(_LINES[database.dialect], asked).all()
-    return [Line(*row) for row in found]
+    return [Tally(*row) for row in found]
 
 
 def refresh(database: Database) -> bool:
