@@ -1,7 +1,7 @@
 """Two hundred workers at one PostgreSQL: what a claim costs, and whether anybody starves.
 
     python bench/claims.py [--sizes 1000,10000,100000,1000000] [--backlogs 1000,10000,100000]
-                           [--workers 200] [--jobs 10000] [--scale 2] [--crews 1,4,16]
+                           [--workers 200] [--jobs 10000] [--scale 1] [--crews 1,4,16]
 
 Four measures, each on a PostgreSQL of its own with Debian's defaults:
 
@@ -269,9 +269,9 @@ def main() -> None:
     parser.add_argument("--backlogs", type=numbers, default="1000,10000,100000")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--workers", type=int, default=200)
-    parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--jobs", type=int, default=10_000)
-    parser.add_argument("--scale", type=float, default=2.0)
+    parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seconds", type=float, default=7200.0, help="most, for the crowd")
     parser.add_argument("--crews", type=numbers, default="1,4,16")
     given = parser.parse_args()

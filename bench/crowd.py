@@ -214,6 +214,7 @@ def crowd(server: cluster.Server, given: argparse.Namespace) -> dict[str, Any]:
         one.start()
     feeder.start()
     with psycopg.connect(address, autocommit=True) as raw:
+        raw.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         while True:
             time.sleep(5)
             row = raw.execute(
@@ -235,6 +236,10 @@ def crowd(server: cluster.Server, given: argparse.Namespace) -> dict[str, Any]:
         if feeder.is_alive():
             print("    not all was submitted in the time there was", flush=True)
         figures = served(raw)
+        inside = raw.execute(
+            "SELECT sum(total_exec_time + total_plan_time) FROM pg_stat_statements s "
+            "JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = current_database()"
+        ).fetchone()
         activity = raw.execute(
             "SELECT xact_commit, xact_rollback, deadlocks FROM pg_stat_database "
             "WHERE datname = current_database()"
@@ -248,6 +253,9 @@ def crowd(server: cluster.Server, given: argparse.Namespace) -> dict[str, Any]:
             "scale": given.scale,
             "seconds": round(spent, 1),
             "claims_a_second": round(claimed / spent, 1),
+            "server_ms_a_job": round(float(inside[0] or 0) / max(1, figures["completed"]), 2)
+            if inside
+            else None,
             "calls": {name: spread(s) for name, s in sorted((told | fed).items())},
             "transactions": activity[0] if activity else None,
             "deadlocks": activity[2] if activity else None,
