@@ -12,7 +12,7 @@ from tests.cli.conftest import Command
 def _well(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the machine under the tests lacks is not what is tested."""
     monkeypatch.setattr("hansard.cli.doctor._LITTLE_MEMORY", 0)
-    monkeypatch.setattr("hansard.store.database.SAFE_SQLITE", (3, 0, 0))
+    monkeypatch.setattr("hansard.store.sqlite.SAFE_SQLITE", (3, 0, 0))
     monkeypatch.setenv("HANSARD_LIMITS__DISK_RESERVE", "0")
 
 
@@ -33,7 +33,7 @@ def test_a_machine_that_is_well(data: Path, hansard: Command) -> None:
 
 
 def test_an_old_sqlite(hansard: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hansard.store.database.SAFE_SQLITE", (99, 0, 0))
+    monkeypatch.setattr("hansard.store.sqlite.SAFE_SQLITE", (99, 0, 0))
     ended = hansard("doctor", "--offline")
     assert ended.code == 5
     state, said = findings(ended.out)["sqlite"]
