@@ -39,9 +39,10 @@ import rig
 from crowd import LEVELS, OPTIONS, ROOMY, spread
 
 from hansard.config import Settings, load
-from hansard.jobs import permits
+from hansard.jobs import attendance
+from hansard.jobs.attendance import Attendance
 from hansard.jobs.delivery import Post, made
-from hansard.jobs.permits import Attendance, Permits
+from hansard.jobs.permits import Permits
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
 from hansard.jobs.worker import Crew
@@ -102,7 +103,7 @@ class Ours:
         self.address = address
         self.words = ("ours", address, "deaf" if deaf else "hearing")
         self.database = Postgres(address)
-        told = permits.opened(settings(), self.database, rounds=False)
+        told = attendance.opened(settings(), self.database, rounds=False)
         assert told is not None
         self.permits = told
         self.queue = told.queue(self.database, "bench", settings=ROOMY)

@@ -16,7 +16,7 @@ from hansard import transcription
 from hansard.audio.cage import Cage, Uncaged
 from hansard.config import Settings, load
 from hansard.errors import Cancelled, FilesGone, HansardError, UsageError, from_failure
-from hansard.jobs import permits, progress, retention
+from hansard.jobs import attendance, progress, retention
 from hansard.jobs.presence import Notice, Presence, serving
 from hansard.jobs.queue import Queue
 from hansard.jobs.reach import Reach
@@ -76,7 +76,7 @@ class House:
             raise
         self.files = opening.files(settings, self.presence.worker)
         many = self.database.dialect == "postgresql"  # of hosts, that is
-        self._permits = permits.opened(settings, self.database, rounds=service is not None)
+        self._permits = attendance.opened(settings, self.database, rounds=service is not None)
         queue = Queue if self._permits is None else self._permits.queue
         self.queue = queue(
             self.database,
@@ -98,7 +98,7 @@ class House:
         self.parts = transcription.Parts(settings, self.queue, self.files, media)
         self._models: Models | None = None
         self._crew: Crew | None = None
-        self._attendance: permits.Attendance | None = None
+        self._attendance: attendance.Attendance | None = None
         self._deliveries: Deliveries | None = None
         self._in_service = service is not None
         self._retention = retention.Retention(settings, self.database, self.files)
@@ -171,7 +171,7 @@ class House:
         ``ended`` is called where the broker's own tools told this worker to end.
         """
         if self._permits is not None and self._crew is not None and self._attendance is None:
-            self._attendance = permits.Attendance(
+            self._attendance = attendance.Attendance(
                 self.settings, self.presence.worker, self._crew, self._permits, ended
             )
 
@@ -221,12 +221,12 @@ class House:
             Whether all threads have ended; a native call of an engine cannot be interrupted.
         """
         crew, self._crew = self._crew, None
-        attendance, self._attendance = self._attendance, None
-        if attendance is not None:
-            attendance.end()
+        receiving, self._attendance = self._attendance, None
+        if receiving is not None:
+            receiving.end()
         ended = crew.stop(patience) if crew is not None else True
-        if attendance is not None:
-            attendance.close()
+        if receiving is not None:
+            receiving.close()
         sender, self._deliveries = self._deliveries, None
         if sender is not None:  # last: it tells of what has just ended
             sender.stop(patience)

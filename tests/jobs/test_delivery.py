@@ -20,9 +20,10 @@ from tests.waiting import until
 
 from hansard.config import Settings, load
 from hansard.errors import BadSettings, BrokerGone
-from hansard.jobs import permits, worker
+from hansard.jobs import attendance, worker
+from hansard.jobs.attendance import Attendance
 from hansard.jobs.delivery import Post, made
-from hansard.jobs.permits import MOST, Attendance, Permits
+from hansard.jobs.permits import MOST, Permits
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
 from hansard.jobs.worker import Crew, Listener, StepHandler
@@ -55,7 +56,7 @@ class Front:
 
     def __init__(self, postgres: str, settings: Settings) -> None:
         self.database = Postgres(postgres)
-        found = permits.opened(settings, self.database, rounds=False)
+        found = attendance.opened(settings, self.database, rounds=False)
         assert found is not None
         self.permits = found
         self.queue = found.queue(self.database, "front")

@@ -28,6 +28,7 @@ import logging
 import os
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from importlib.util import find_spec
@@ -55,6 +56,9 @@ _LIFE = 60.0
 
 _VISIBLE = 120.0
 """Seconds after which Redis gives a permit to another, should its holder not have answered."""
+
+_AGAIN = 1.0
+"""Seconds after which a receiver that broke is started again."""
 
 _CONNECT = 3.0
 """Seconds to reach the broker."""
@@ -322,11 +326,14 @@ class Reception:
         self._queues = [*(queue_name(settings, pool) for pool in pools), _rounds_name(settings)]
         self._at_once = at_once
         self._ended = ended
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to receive; a broker that is down is tried again for as long as it takes."""
+        from celery.worker import state
+
+        state.should_stop = state.should_terminate = None
         self._thread = threading.Thread(target=self._receive, name="hansard-celery", daemon=True)
         self._thread.start()
 
@@ -334,7 +341,7 @@ class Reception:
         """Receive no more; permits in hand go on. Returns at once."""
         from celery.worker import state
 
-        self._stopping = True
+        self._stopping.set()
         state.should_stop = os.EX_OK
 
     def stop(self, patience: float = 5.0) -> bool:
@@ -346,11 +353,20 @@ class Reception:
         return True
 
     def _receive(self) -> None:
-        from celery.worker import WorkController, state
-
-        state.should_stop = state.should_terminate = None
         self._app.set_default()  # tasks are looked up there
         _hush()
+        while not self._stopping.is_set():
+            if self._run() == os.EX_OK:
+                if not self._stopping.is_set():
+                    _log.warning("told to end by remote control")
+                    self._ended()
+                return
+            # Celery takes some breaks of a connection for errors that nothing can help.
+            self._stopping.wait(_AGAIN)
+
+    def _run(self) -> int | None:
+        from celery.worker import WorkController
+
         worker = WorkController(
             app=self._app,
             hostname=self._hostname,
@@ -364,17 +380,20 @@ class Reception:
         )
         with suppress(SystemExit):
             worker.start()
-        if not self._stopping:
-            _log.warning("told to end by remote control")
-            self._ended()
+        code: int | None = worker.exitcode
+        return code
 
 
 def _hush() -> None:
     """Celery tells of each message it receives; what matters is said here."""
+    # What a broken connection leaves running is not the work, and is not to be cancelled.
+    warnings.filterwarnings("ignore", r"\s*In Celery 5\.1 we introduced an optional breaking")
     for name in ("celery", "kombu", "amqp"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("celery.worker.consumer.consumer", "celery.worker.consumer.connection"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # A permit that cannot be acknowledged comes again, which is harmless.
+    logging.getLogger("celery.worker.request").setLevel(logging.CRITICAL + 1)
 
 
 def _consumer() -> Any:
