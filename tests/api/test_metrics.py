@@ -60,7 +60,9 @@ def test_work_is_seen_from_waiting_to_done(served: Served, clip: Path, quick: Qu
         return found if figure(found, "hansard_jobs", state="running", pool="speech") else None
 
     found = until(running, "somebody works on it")
-    assert figure(found, "hansard_work_waiting_seconds", pool="speech") == pytest.approx(12, abs=1)
+    waiting = figure(found, "hansard_work_waiting_seconds", pool="speech")
+    assert waiting is not None
+    assert 9 < waiting <= 12.5, "of twelve seconds, those in which somebody speaks"
     assert figure(found, "hansard_work_waiting_seconds", pool="video") in (0, None)
     assert figure(found, "hansard_jobs", state="queued", pool="speech") == 0
     quick.hold.set()
