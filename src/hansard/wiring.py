@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,14 @@ import msgspec
 from hansard import transcription
 from hansard.audio.cage import Cage, Uncaged
 from hansard.config import Settings, load
-from hansard.errors import Cancelled, FilesGone, HansardError, UsageError, from_failure
+from hansard.errors import (
+    Cancelled,
+    FilesGone,
+    HansardError,
+    StoreGone,
+    UsageError,
+    from_failure,
+)
 from hansard.jobs import attendance, progress, retention
 from hansard.jobs.presence import Notice, Presence, serving
 from hansard.jobs.queue import Queue
@@ -38,6 +46,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hansard.store")
 
 _LOCAL = Client()
+
+_SOON, _LATER = 0.25, 5.0
+"""Seconds between two tries to reach a store that is not there yet: at first, and at the most."""
 
 _BREATH = 0.02
 """Seconds between two looks at a job at the least."""
@@ -109,6 +120,27 @@ class House:
         self._next_listing = 0.0
         self._say: Callable[[str], None] = _log.warning
         self.tidy()
+
+    @classmethod
+    def opened(cls, settings: Settings, *, service: str | None = None) -> House:
+        """Open it as soon as its store can be reached, however long that takes: for a service.
+
+        A process whose parent ends meanwhile ends as well.
+
+        Raises:
+            HansardError: waiting would not help.
+        """
+        parent, pause = os.getppid(), _SOON
+        while True:
+            try:
+                return cls(settings, service=service)
+            except (StoreGone, FilesGone) as error:
+                if pause == _SOON:
+                    _log.warning("%s %s", error.message, error.hint or "")
+                time.sleep(pause)
+                pause = min(_LATER, 2 * pause)
+                if os.getppid() != parent:
+                    raise
 
     def __enter__(self) -> Self:
         return self

@@ -162,6 +162,6 @@ def api(
         from hansard.api.process import run
         from hansard.wiring import House
 
-        house = House(settings(), service=under)
+        house = House.opened(settings(), service=under)
     with house, socket.socket(fileno=listening) as taken:
         run(house, taken, ready=line.say_ready, parent=line.messages())

@@ -58,7 +58,7 @@ def worker(
     with line.opening() if line is not None else nullcontext():
         chosen = _pools(pools)
         configured = settings(data, offline=offline)
-        house = House(configured, service=under)
+        house = House.opened(configured, service=under)
     with house:
         if metrics is not None:
             from hansard.api import exposition
