@@ -116,6 +116,15 @@ def _not_behind(
 
 
 _ACTIVE = sa.select(jobs.c.tenant, jobs.c.lane).where(IS_OPEN).distinct()
+_IS_ACTIVE = (
+    sa.select(jobs.c.id)
+    .where(
+        IS_OPEN,
+        jobs.c.tenant == sa.bindparam("of_tenant"),
+        jobs.c.lane == sa.bindparam("of_lane"),
+    )
+    .limit(1)
+)
 _CLOCKS = sa.select(shares.c.tenant, shares.c.lane, shares.c.served)
 
 _ADD, _SET = (
@@ -161,9 +170,9 @@ def clocks(connection: sa.Connection) -> dict[tuple[str, str], float]:
 
 def arrive(connection: sa.Connection, tenant: str, lane: Lane) -> None:
     """Call before a tenant gets an open job: nobody has saved up idle time."""
-    active = connection.execute(_ACTIVE)
-    pairs = [(row.tenant, row.lane) for row in active]
-    if (tenant, lane) not in pairs:
+    if connection.execute(_IS_ACTIVE, {"of_tenant": tenant, "of_lane": lane}).first() is None:
+        # Only whoever begins anew looks through all that is open.
+        pairs = [(row.tenant, row.lane) for row in connection.execute(_ACTIVE)]
         _write(connection, _SET, started(clocks(connection), pairs, tenant, lane))
 
 
