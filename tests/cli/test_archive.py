@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.api import conftest as api
 from tests.api.conftest import Serve
 from tests.cli.conftest import Command, refused
 from tests.quick import QuickEngine
 
 from hansard import formats
 
-pytest_plugins = ["tests.api.conftest"]
+# Fixtures of the API's tests: a service, for the one command that needs one.
+cage = api.cage
+serve = api.serve
 
 
 @pytest.fixture
