@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _ENOUGH = 60.0
 """Seconds of audio from which on a speed is called measured."""
 
+_ENOUGH_ROWS = 36_000.0
+"""The same for what the database holds: one that is all but empty has megabytes, too."""
+
 _RTF = 0.5
 _BYTES = 16_000
 _ROWS = 1_000
@@ -89,7 +92,7 @@ def _bases(configured: Settings, seen: Past, rtf: float | None, workers: int) ->
         if enough
         else Basis(_BYTES, "assumed", "128 kbit/s"),
         Basis(seen.database / seen.stored, "measured", f"{seen.stored / 3600:.2f} hours of audio")
-        if seen.stored >= _ENOUGH
+        if seen.stored >= _ENOUGH_ROWS
         else Basis(_ROWS, "assumed"),
         Basis(configured.serve.connections, "setting"),
         Basis(configured.serve.lives, "setting"),
