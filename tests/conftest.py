@@ -15,6 +15,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from tests.storage import Storage
 
+    from hansard.store.database import Database
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # No test depends on the clock, and a shared machine is slow at times.
@@ -92,6 +94,18 @@ def storage(_storage: Callable[[], str]) -> Storage:
     from tests import storage
 
     return storage.fresh(_storage())
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(
+    request: pytest.FixtureRequest, tmp_path: Path, _postgres: Callable[[], str]
+) -> Iterator[Database]:
+    """An empty store, of each kind in turn: what is tested with it is tested over both."""
+    from tests import stores
+
+    opened = stores.opened(request.param, tmp_path, _postgres)
+    yield opened
+    opened.close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

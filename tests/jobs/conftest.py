@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
 import pytest
-from tests import stores
 
 from hansard.jobs import progress
 from hansard.jobs.queue import Queue
@@ -44,16 +40,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture(params=stores.BOTH)
-def database(
-    request: pytest.FixtureRequest, tmp_path: Path, _postgres: Callable[[], str]
-) -> Iterator[Database]:
-    """An empty store: every test of the queue is run over both."""
-    opened = stores.opened(request.param, tmp_path, _postgres)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

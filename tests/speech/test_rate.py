@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -48,15 +48,6 @@ TONE = [(8000 * np.sin(2 * np.pi * 220 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)).
 def server() -> Iterator[Any]:
     with fake.serve() as running:
         yield running
-
-
-@pytest.fixture(params=stores.BOTH)
-def database(
-    request: pytest.FixtureRequest, tmp_path: Path, _postgres: Callable[[], str]
-) -> Iterator[Database]:
-    opened = stores.opened(request.param, tmp_path, _postgres)
-    yield opened
-    opened.close()
 
 
 class Sleeper:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,16 +10,6 @@ from tests import stores
 
 from hansard.store.database import Database
 from hansard.store.postgres import Postgres
-
-
-@pytest.fixture(params=stores.BOTH)
-def database(
-    request: pytest.FixtureRequest, tmp_path: Path, _postgres: Callable[[], str]
-) -> Iterator[Database]:
-    """A store of each kind in turn."""
-    opened = stores.opened(request.param, tmp_path, _postgres)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

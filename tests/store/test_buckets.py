@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,6 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests import stores
 from tests.waiting import until
 
 from hansard.store import buckets
@@ -22,15 +21,6 @@ from hansard.store.tables import buckets as table
 
 NEVER = 1e-9
 """Tokens a second: none while a test lasts."""
-
-
-@pytest.fixture(params=stores.BOTH)
-def database(
-    request: pytest.FixtureRequest, tmp_path: Path, _postgres: Callable[[], str]
-) -> Iterator[Database]:
-    opened = stores.opened(request.param, tmp_path, _postgres)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
