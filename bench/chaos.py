@@ -24,7 +24,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import rig
@@ -51,24 +50,6 @@ store.execute("BEGIN IMMEDIATE")
 print("held", flush=True)
 time.sleep(60)
 """
-
-
-def until(holds: Callable[[], bool], what: str, seconds: float = 100.0) -> None:
-    """Wait for something to become true; a bench has no test's limit, so this has its own."""
-    end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end:
-            raise SystemExit(f"waited in vain: {what}")
-        time.sleep(0.02)
-
-
-def recordings(folder: Path, count: int) -> list[Path]:
-    """Half a minute each, each another piece of the same speech."""
-    samples = speech.minutes((count * 7 + 40) / 60)
-    return [
-        speech.encode(folder / f"{n}.flac", samples[n * 7 * 16_000 :][: 32 * 16_000], "flac")
-        for n in range(count)
-    ]
 
 
 def service(folder: Path, slow: float) -> Service:
@@ -133,12 +114,12 @@ def main() -> None:
         root = Path(scratch)
         media = root / "media"
         media.mkdir()
-        batch = recordings(media, given.jobs)
+        batch = speech.half_minutes(media, given.jobs, apart=7)
         calm = service(root / "calm", 0.0)
         calm.start()
         for recording in batch:
             calm.submit(recording)
-        until(lambda: finished(calm, len(batch)), "the undisturbed run", 600)
+        rig.until(lambda: finished(calm, len(batch)), "the undisturbed run", 600)
         assert calm.stop() == 0
 
         # Slow enough that there is work in hand from the first kill to the last.
@@ -160,8 +141,8 @@ def main() -> None:
         for recording in waiting:
             rough.submit(recording)
         open_at_the_end = sum(state != "completed" for state in rough.states().values())
-        until(lambda: finished(rough, len(batch)), "everything is completed", 1200)
-        until(rough.is_up, "it is up")
+        rig.until(lambda: finished(rough, len(batch)), "everything is completed", 1200)
+        rig.until(rough.is_up, "it is up")
         code = rough.stop()  # fails where a process is left
         seconds = time.perf_counter() - begun
         heard, once = rough.heard(), calm.heard()

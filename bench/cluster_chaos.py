@@ -33,7 +33,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -84,24 +84,6 @@ POINTS = [
     "hansard.jobs.queue:Queue.complete:after",
     "hansard.jobs.queue:Queue.renew:before",
 ]
-
-
-def until(holds: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
-    """Wait for something to become true; a bench has no test's limit, so this has its own."""
-    end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end:
-            raise SystemExit(f"waited in vain: {what}")
-        time.sleep(0.05)
-
-
-def recordings(folder: Path, count: int) -> list[Path]:
-    """Half a minute each, each another piece of the same speech."""
-    samples = speech.minutes((count * 3 + 40) / 60)
-    return [
-        speech.encode(folder / f"{n}.flac", samples[n * 3 * 16_000 :][: 32 * 16_000], "flac")
-        for n in range(count)
-    ]
 
 
 def finished(one: Cluster, count: int) -> bool:
@@ -261,7 +243,7 @@ def object_store(broken: float) -> Iterator[tuple[str, dict[str, str], Wire]]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wire = Wire(port, chance=random.Random(11))
     try:
-        until(lambda: _answers(f"http://127.0.0.1:{port}/"), "moto answers")
+        rig.until(lambda: _answers(f"http://127.0.0.1:{port}/"), "moto answers")
         httpx.put(f"http://127.0.0.1:{port}/chaos", trust_env=False).raise_for_status()
         wire.broken = broken
         said = {
@@ -301,7 +283,7 @@ def calm_run(server: cluster.Server, root: Path, batch: list[Path]) -> Cluster:
     calm.start()
     for recording in batch:
         calm.front.submit(recording)
-    until(lambda: finished(calm, len(batch)), "the undisturbed run", 900)
+    rig.until(lambda: finished(calm, len(batch)), "the undisturbed run", 900)
     assert calm.stop() == 0
     return calm
 
@@ -328,13 +310,13 @@ def rough_run(rough: Rough, batch: list[Path], given: argparse.Namespace) -> tup
         rough.one.see()
         return finished(rough.one, len(batch))
 
-    until(over, "everything is completed", 1200)
+    rig.until(over, "everything is completed", 1200)
 
     def up() -> bool:
         rough.one.see()
         return rough.one.is_up()
 
-    until(up, "it is up")
+    rig.until(up, "it is up")
     return still_open, rough.one.stop()
 
 
@@ -357,7 +339,7 @@ def main() -> None:
         root = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         media = root / "media"
         media.mkdir(parents=True)
-        batch = recordings(media, given.jobs)
+        batch = speech.half_minutes(media, given.jobs, apart=3)
         server = stack.enter_context(cluster.server())
         calm = calm_run(server, root / "calm", batch)
         stack.callback(calm.close)

@@ -261,10 +261,7 @@ def workers(words: tuple[str, ...], count: int) -> Iterator[None]:
 
 
 def all_done(left: Callable[[], int]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while left():
-        assert time.monotonic() < deadline, "it does not end"
-        time.sleep(0.01)
+    rig.until(lambda: not left(), "all jobs are done", PATIENCE)
 
 
 def measured(what: Any, server: psycopg.Connection[Any], jobs: int, count: int) -> dict[str, float]:

@@ -66,6 +66,15 @@ def side_by_side(
     return seconds
 
 
+def until(holds: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
+    """Wait for something to become true; a bench has no test's limit, so this has its own."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise SystemExit(f"waited in vain: {what}")
+        time.sleep(0.02)
+
+
 def speedup(seconds: Mapping[str, list[float]], *, peer: str, ours: str) -> float:
     """How many times faster we are: the median of the ratios of neighbouring runs."""
     return statistics.median(

@@ -57,6 +57,15 @@ def encode(path: Path, samples: NDArray[np.int16], codec: str, bit_rate: int = 4
     return path
 
 
+def half_minutes(folder: Path, count: int, apart: int) -> list[Path]:
+    """So many recordings, each another piece of the same speech, ``apart`` seconds later."""
+    samples = minutes((count * apart + 40) / 60)
+    return [
+        encode(folder / f"{n}.flac", samples[n * apart * 16_000 :][: 32 * 16_000], "flac")
+        for n in range(count)
+    ]
+
+
 def long_mp3(folder: Path, length: float, silence: float = 0.0) -> Path:
     """An MP3 of ``length`` minutes, a multiple of ten, made once in ``folder``."""
     ten = folder / f"10-{silence:g}.mp3"
