@@ -20,7 +20,6 @@ from hansard.errors import (
     ChecksumMismatch,
     NotSupported,
     TooManyUploads,
-    UnknownUpload,
     UploadConflict,
 )
 from hansard.model import Client, Value
@@ -29,7 +28,7 @@ from hansard.store.database import Database
 from hansard.store.files import Draft, Files, file_name, room
 from hansard.store.objects import UPLOADS, Objects
 from hansard.store.tables import uploads
-from hansard.store.uploads import MOST_OPEN
+from hansard.store.uploads import MOST_OPEN, row_of, unknown
 
 _MARK = "direct"
 """What these ids begin with, and no other does: those are hexadecimal."""
@@ -203,18 +202,9 @@ def remove(database: Database, files: Files, upload_id: str, client: Client) -> 
 
 
 def _find(database: Database, upload_id: str, client: Client) -> _Found:
-    with database.read() as connection:
-        row = connection.execute(
-            sa.select(uploads).where(
-                uploads.c.id == upload_id,
-                uploads.c.tenant == client.tenant,
-                uploads.c.expires > time.time(),
-            )
-        ).one_or_none()
-    if row is None or not is_direct(upload_id):
-        raise UnknownUpload(
-            "There is no such upload.", hint="It may have expired, or be a transcription by now."
-        )
+    if not is_direct(upload_id):
+        raise unknown()
+    row = row_of(database, upload_id, client)
     return _Found(row.id, row.name, row.length, msgspec.json.decode(row.metadata, type=_Asked))
 
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 
@@ -110,10 +110,8 @@ def create(
     return upload
 
 
-def find(database: Database, root: Path, upload_id: str, client: Client) -> Upload:
-    """The upload with this id, if it is the client's and has not expired.
-
-    Its position is corrected where the disk holds less than was counted (a disk that lied).
+def row_of(database: Database, upload_id: str, client: Client) -> sa.Row[Any]:
+    """The row of a client's upload that has not expired, wherever its bytes go.
 
     Raises:
         UnknownUpload: there is none.
@@ -127,7 +125,19 @@ def find(database: Database, root: Path, upload_id: str, client: Client) -> Uplo
             )
         ).one_or_none()
     if row is None:
-        raise _unknown()
+        raise unknown()
+    return row
+
+
+def find(database: Database, root: Path, upload_id: str, client: Client) -> Upload:
+    """The upload with this id, if it is the client's and has not expired.
+
+    Its position is corrected where the disk holds less than was counted (a disk that lied).
+
+    Raises:
+        UnknownUpload: there is none.
+    """
+    row = row_of(database, upload_id, client)
     upload = Upload(
         row.id,
         row.tenant,
@@ -141,7 +151,7 @@ def find(database: Database, root: Path, upload_id: str, client: Client) -> Uplo
     try:
         size = _path(root, upload).stat().st_size
     except FileNotFoundError:
-        raise _unknown() from None
+        raise unknown() from None
     return upload if size >= upload.position else _at(upload, size)
 
 
@@ -234,7 +244,7 @@ class Tail:
         )
         with self._database.write() as connection:
             if connection.execute(change).rowcount == 0:
-                raise _unknown()
+                raise unknown()
         self.upload = _at(self.upload, position, length, expires)
 
 
@@ -247,7 +257,7 @@ def remove(database: Database, root: Path, upload_id: str, client: Client) -> No
     gone = uploads.delete().where(uploads.c.id == upload_id, uploads.c.tenant == client.tenant)
     with database.write() as connection:
         if connection.execute(gone).rowcount == 0:
-            raise _unknown()
+            raise unknown()
     _forget_files(root, upload_id)
 
 
@@ -354,7 +364,7 @@ def _locked_path(path: Path) -> Iterator[BinaryIO]:
     try:
         file = path.open("r+b", buffering=0)
     except FileNotFoundError:
-        raise _unknown() from None
+        raise unknown() from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -382,7 +392,8 @@ def _at(
     )
 
 
-def _unknown() -> UnknownUpload:
+def unknown() -> UnknownUpload:
+    """What is said of an upload that is not there, or is another's."""
     return UnknownUpload(
         "There is no such upload.", hint="It may have expired, or be a transcription by now."
     )
