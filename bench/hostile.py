@@ -432,6 +432,18 @@ def sizes() -> dict[str, int]:
     }
 
 
+def settled(before: dict[str, int], patience: float = 20.0) -> dict[str, int]:
+    """The sizes once those who had just been told to end are gone: what leaks never is."""
+    until = time.monotonic() + patience
+    now = sizes()
+    while time.monotonic() < until and any(
+        now[name] > before[name] for name in ("processes", "descriptors")
+    ):
+        time.sleep(0.05)
+        now = sizes()
+    return now
+
+
 def run(count: int, seed: int, *, threads: int = 2, keep: Path | None = None) -> Tally:
     """Have ``count`` hostile files judged."""
     tally = Tally()
@@ -473,7 +485,7 @@ def run(count: int, seed: int, *, threads: int = 2, keep: Path | None = None) ->
             list(pool.map(one, range(first)))
             before = sizes()
             list(pool.map(one, range(first, count)))
-            after = sizes()
+            after = settled(before)
         tally.grown = {name: (before[name], after[name]) for name in before}
     return tally
 

@@ -290,8 +290,8 @@ def test_whoever_stops_reading_ends_the_fork(make_media: MakeMedia) -> None:
         until(lambda: not forks(cage))
         assert len(list(cage.blocks(path, limits=LIMITS))) == 6
         until(lambda: not forks(cage))
-    assert children() == others
-    assert psutil.Process().num_fds() == before
+    until(lambda: children() <= others, "nobody is left")
+    until(lambda: psutil.Process().num_fds() <= before, "nothing is open")
 
 
 def test_a_slow_reader_is_waited_for(make_media: MakeMedia) -> None:
@@ -316,7 +316,7 @@ def test_a_cage_that_was_killed_is_built_anew(make_media: MakeMedia) -> None:
         with pytest.raises(CageBroken):
             list(blocks)
         assert cage.preflight(path, limits=LIMITS).seconds == 300.0
-    assert children() == others
+    until(lambda: children() <= others, "nobody is left")
     with pytest.raises(CageBroken):
         cage.preflight(path, limits=LIMITS)
 
@@ -328,7 +328,7 @@ def test_a_warm_cage_that_is_closed_at_once_leaves_nothing() -> None:
         cage.warm()
         cage.close()
         cage.close()
-    until(lambda: children() == others)
+    until(lambda: children() <= others, "nobody is left")
 
 
 def test_it_ends_with_who_started_it(make_media: MakeMedia) -> None:
@@ -385,4 +385,4 @@ def test_hostile_files_end_as_errors_or_recordings() -> None:
     assert tally.outcomes["not_media"] > 0
     for before, after in (tally.grown["descriptors"], tally.grown["processes"]):
         assert after <= before + 1
-    assert children() == others
+    until(lambda: children() <= others, "nobody is left")
