@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from hansard.store.database import Database
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A shell starts what it puts into the background with Ctrl-C ignored, and so do its children: tests
+# that interrupt a command would wait for its end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test depends on the clock, and a shared machine is slow at times.
 settings.register_profile("hansard", deadline=None, print_blob=True)
