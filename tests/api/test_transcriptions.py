@@ -19,7 +19,7 @@ from tests.api.conftest import Serve, Served
 from tests.quick import QuickEngine
 from tests.waiting import until
 
-from hansard.errors import DiskFull
+from hansard.errors import Archived, DiskFull
 from hansard.jobs import rows
 from hansard.model import Client, Media, Recording
 from hansard.store import keys, uploads, views
@@ -626,3 +626,18 @@ def test_nobody_sees_or_touches_what_is_anothers(serve: Serve, clip: Path) -> No
     http.delete(job["links"]["self"])
     http.headers["authorization"] = f"Bearer {theirs}"
     assert http.get(same["links"]["audio"]).status_code == 200, "its media stays for the other"
+
+
+def test_what_went_to_the_archive_is_not_answered_from_memory(served: Served, clip: Path) -> None:
+    job = done(served, clip)["id"]
+    place = f"/api/v1/transcriptions/{job}"
+    whole = served.http.get(place).json()
+    text = served.http.get(f"{place}/download?format=txt").content
+    assert whole["archived"] is None
+    served.house.archive.put(job)
+    error(served.http.get(place), Archived.status, "archived")
+    error(served.http.get(f"{place}/download?format=txt"), Archived.status, "archived")
+    assert served.http.get(f"/api/v1/jobs/{job}").json()["archived"] > whole["finished"]
+    served.house.archive.restore(job)
+    assert served.http.get(place).json() == whole
+    assert served.http.get(f"{place}/download?format=txt").content == text

@@ -60,6 +60,8 @@ class JobStatus(Value, frozen=True):
     progress: JobProgress
     error: Failure | None
     """Why it failed, or what went wrong the last time."""
+    archived: float | None
+    """Since when its words are in the archive and not in the store."""
     webhook_url: str | None
     links: JobLinks
 
@@ -142,6 +144,7 @@ EXAMPLE: dict[str, Any] = {
         "seconds_done": 1375.7,
     },
     "error": None,
+    "archived": None,
     "webhook_url": None,
     "links": {
         "self": "/api/v1/transcriptions/1m7wkb3n3a9jd3",

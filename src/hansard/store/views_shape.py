@@ -57,6 +57,8 @@ def fields(json: Callable[[str], str]) -> Fields:
             "seconds_done": _seconds("jobs.heard_samples"),
         },
         "error": json("jobs.failure"),
+        # It changes the version of all that is kept ready about the job: none outlives the archive.
+        "archived": "(SELECT archives.archived FROM archives WHERE archives.job = jobs.id)",
         "webhook_url": "jobs.webhook",
         "links": {
             "self": f"'{PLACE}' || jobs.id",
