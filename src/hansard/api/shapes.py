@@ -61,6 +61,10 @@ class JobStatus(Value, frozen=True):
     error: Failure | None
     """Why it failed, or what went wrong the last time."""
     webhook_url: str | None
+    parent: str | None
+    """The transcription that this job is about, where it only follows one."""
+    revision: int | None
+    """Grows with every change of its meeting; `null` until there is a transcript."""
     links: JobLinks
 
 
@@ -143,6 +147,8 @@ EXAMPLE: dict[str, Any] = {
     },
     "error": None,
     "webhook_url": None,
+    "parent": None,
+    "revision": None,
     "links": {
         "self": "/api/v1/transcriptions/1m7wkb3n3a9jd3",
         "events": "/api/v1/transcriptions/1m7wkb3n3a9jd3/events",
@@ -154,6 +160,7 @@ EXAMPLE: dict[str, Any] = {
 DONE: dict[str, Any] = EXAMPLE | {
     "state": "completed",
     "step": "finish",
+    "revision": 0,
     "finished": 1763656210.77,
     "progress": {
         "share": 1.0,

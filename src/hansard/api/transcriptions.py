@@ -310,7 +310,7 @@ async def _whole(at: Desk, who: Client, job: str, found: bytes, *, words: bool) 
 )
 async def every(request: Request) -> Response:
     """Pages by where the last one ended: the last page is as fast as the first."""
-    return await page(request)
+    return await page(request, whole=True)
 
 
 _DETAIL = {

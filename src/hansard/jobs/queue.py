@@ -440,10 +440,12 @@ class Queue(Ledger):
         Raises:
             LeaseLost: it was deleted.
         """
-        found = next(iter(states.lock(connection, [unit.job.id])), None)
-        if found is None:
+        # What follows another writes about that one: it must not go meanwhile.
+        wanted = [name for name in (unit.job.parent, unit.job.id) if name is not None]
+        found = {row.id: row for row in states.lock(connection, wanted)}
+        if len(found) < len(wanted):
             raise LeaseLost(f"Job {unit.job.id} was deleted.")
-        return found
+        return found[unit.job.id]
 
 
 class _Missed(Exception):

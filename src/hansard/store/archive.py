@@ -86,6 +86,7 @@ class Archive:
                 jobs.c.finished < before,
                 jobs.c.state == "completed",
                 archives.c.job.is_(None),
+                jobs.c.parent.is_(None),
                 jobs.c.id > after,
             )
             .order_by(jobs.c.id)
@@ -171,6 +172,11 @@ class Archive:
                     f"Job {job} is {row.state}: only completed ones are archived.",
                     hint="`hansard jobs delete` removes one for good.",
                 )
+            if row.parent is not None:
+                raise InvalidState(
+                    f"Job {job} follows job {row.parent}: it is that one that is archived.",
+                    hint=f"`hansard archive put {row.parent}`",
+                )
         opened = self._files.open_recording(row.recording) if audio else nullcontext()
         with self._files.folder() as folder, opened as media:
             path, counts = packing.pack(self._database, job, folder, media, row.recording)
@@ -232,7 +238,11 @@ class Archive:
         needed = (
             sa.select(jobs.c.id)
             .outerjoin(archives, archives.c.job == jobs.c.id)
-            .where(jobs.c.recording == recording, sa.func.coalesce(archives.c.audio, 0) == 0)
+            .where(
+                jobs.c.recording == recording,
+                jobs.c.parent.is_(None),
+                sa.func.coalesce(archives.c.audio, 0) == 0,
+            )
             .limit(1)
         )
         with self._database.write() as connection:
@@ -369,7 +379,8 @@ class Archive:
 
 def _row(connection: sa.Connection, job: str, *, lock: bool = False) -> sa.Row[Any]:
     chosen: sa.Select[Any] = sa.select(
-        jobs.c.id, jobs.c.state, jobs.c.finished, jobs.c.created, jobs.c.recording
+        *(jobs.c.id, jobs.c.state, jobs.c.finished, jobs.c.created, jobs.c.recording),
+        jobs.c.parent,
     ).where(jobs.c.id == job)
     found = connection.execute(chosen.with_for_update() if lock else chosen).first()
     if found is None:

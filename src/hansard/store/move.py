@@ -44,6 +44,9 @@ _TABLES = tuple(table for table in metadata.sorted_tables if table is not moves)
 
 _LARGE = ("windows", "transcripts", "segments", "jobs", "recordings")
 
+_NUMBERED = (("windows", "id"), ("meetings", "number"))
+"""Tables whose rows get their number from the database, and its column."""
+
 Row = tuple[Any, ...]
 
 
@@ -348,10 +351,11 @@ def _said(error: psycopg.Error) -> str:
 
 def _settle(connection: psycopg.Connection[Any]) -> None:
     """What rests on the rows: the next id, the planner's figures, the statistics."""
-    connection.execute(
-        "SELECT setval(pg_get_serial_sequence('windows', 'id'), "
-        "(SELECT coalesce(max(id), 1) FROM windows), EXISTS (SELECT 1 FROM windows))"
-    )
+    for table, key in _NUMBERED:
+        connection.execute(
+            f"SELECT setval(pg_get_serial_sequence('{table}', '{key}'), "  # noqa: S608 names of ours
+            f"(SELECT coalesce(max({key}), 1) FROM {table}), EXISTS (SELECT 1 FROM {table}))"
+        )
     for name in _LARGE:
         connection.execute(f"ANALYZE {name}")
     connection.execute("REFRESH MATERIALIZED VIEW statistics")

@@ -39,6 +39,8 @@ class Filter(Value, frozen=True):
     """Before this moment."""
     text: str | None = None
     """In the name, whatever the case of its letters."""
+    whole: bool = False
+    """Only transcriptions, not what follows them."""
 
 
 class Page(Value, frozen=True):
@@ -94,7 +96,8 @@ def page_query(
         asked |= {"last": first_id(wanted.until + 0.001), "until": wanted.until}
     if wanted.text:
         asked["text"] = sql.any_case([_cases(letter) for letter in wanted.text])
-    query: sa.TextClause = sql.page_query(tuple(asked))
+    conditions = (*asked, "whole") if wanted.whole else tuple(asked)
+    query: sa.TextClause = sql.page_query(conditions)
     return query, {**asked, "tenant": tenant, "limit": limit}
 
 
