@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from hansard.model import Segment, Transcript
-from hansard.store import archived
+from hansard.store import archived, index
 from hansard.store.database import Database
 from hansard.store.stored import as_json
 from hansard.store.tables import segments, transcripts
@@ -24,13 +24,14 @@ def save(
     stream: Iterable[Segment],
     head: Callable[[], Transcript],
 ) -> None:
-    """Write a transcript in the caller's transaction, replacing an earlier one of the job.
+    """Write a transcript and its index in the caller's transaction, replacing an earlier one.
 
     ``stream`` is consumed in pieces; ``head`` is asked when it has run dry, because coverage is
     only known then. The head's own segments are not looked at.
     """
     connection.execute(transcripts.delete().where(transcripts.c.job == job))
     connection.execute(transcripts.insert().values(job=job, head="", segments=0))
+    indexing = index.Indexing(connection, job)
     position = 0
     rest = iter(stream)
     while piece := list(islice(rest, _PIECE)):
@@ -46,6 +47,7 @@ def save(
                     "speaker": segment.speaker,
                     "text": segment.text,
                     "body": as_json(segment),
+                    "terms": indexing.terms(segment.text, segment.language),
                 }
                 for offset, segment in enumerate(piece)
             ],
@@ -56,6 +58,7 @@ def save(
         .where(transcripts.c.job == job)
         .values(head=as_json(head()), segments=position)
     )
+    indexing.end()
 
 
 def head(database: Database, job: str) -> Transcript | None:
