@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from hansard.config import Settings
 from hansard.errors import FilesGone, HansardError, InvalidState, StoreBroken, UnknownJob
 from hansard.model import Value
-from hansard.store import archived, locks, packing, vault
+from hansard.store import archived, index, locks, packing, vault
 from hansard.store.database import Database
 from hansard.store.files import Files
 from hansard.store.tables import archives, jobs, metadata, segments, transcripts, windows
@@ -341,6 +341,7 @@ class Archive:
                     fit = [_fitting(tables[name], row) for table, row in piece if table == name]
                     if fit:
                         connection.execute(tables[name].insert(), fit)
+            index.keep(connection, entry.job)
 
     # ── removing ─────────────────────────────────────────────────────────────────────────────
 

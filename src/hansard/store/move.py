@@ -42,10 +42,10 @@ _LOCK = 0x4D_6F_76_65
 _TABLES = tuple(table for table in metadata.sorted_tables if table is not moves)
 """In the order of their foreign keys: what is pointed at comes first."""
 
-_LARGE = ("windows", "transcripts", "segments", "jobs", "recordings")
+_NUMBERED = (("windows", "id"), ("meetings", "number"), ("meeting_words", "number"))
+"""Tables that number their own rows."""
 
-_NUMBERED = (("windows", "id"), ("meetings", "number"))
-"""Tables whose rows get their number from the database, and its column."""
+_LARGE = ("meeting_words", "windows", "transcripts", "segments", "jobs", "recordings")
 
 Row = tuple[Any, ...]
 
@@ -351,10 +351,10 @@ def _said(error: psycopg.Error) -> str:
 
 def _settle(connection: psycopg.Connection[Any]) -> None:
     """What rests on the rows: the next id, the planner's figures, the statistics."""
-    for table, key in _NUMBERED:
+    for name, key in _NUMBERED:
         connection.execute(
-            f"SELECT setval(pg_get_serial_sequence('{table}', '{key}'), "  # noqa: S608 names of ours
-            f"(SELECT coalesce(max({key}), 1) FROM {table}), EXISTS (SELECT 1 FROM {table}))"
+            f"SELECT setval(pg_get_serial_sequence('{name}', '{key}'), "  # noqa: S608 names of ours
+            f"(SELECT coalesce(max({key}), 1) FROM {name}), EXISTS (SELECT 1 FROM {name}))"
         )
     for name in _LARGE:
         connection.execute(f"ANALYZE {name}")

@@ -182,6 +182,7 @@ segments = Table(
     Column("speaker", Text),
     Column("text", Text, nullable=False),
     Column("body", Text, nullable=False, comment="JSON of model.Segment"),
+    Column("terms", Text, comment="of the text, see store.terms: what is searched for"),
     PrimaryKeyConstraint("job", "position"),
     # By month: ids of jobs begin with the time, see ``store.partitions``.
     postgresql_partition_by="RANGE (job)",
@@ -338,10 +339,32 @@ archives = Table(
     Index("ix_archives_archived", "archived"),
 )
 
+meeting_words = Table(
+    "meeting_words",
+    metadata,
+    # Small and never used again: what full-text rows of its segments are numbered from.
+    Column(
+        "number",
+        Integer().with_variant(BigInteger, "postgresql"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    Column("job", ForeignKey("transcripts.job", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("words", Text, nullable=False, comment="all it is found by, see store.terms.composed"),
+    sqlite_autoincrement=True,
+)
+
+vocabulary = Table(
+    "vocabulary",
+    metadata,
+    Column("term", String(64), nullable=False, comment="a word as people write it, folded"),
+    Column("tenant", String(32), nullable=False),
+    PrimaryKeyConstraint("term", "tenant"),
+)
+
 meetings = Table(
     "meetings",
     metadata,
-    # Small and never used again: what full-text rows of its segments are numbered from.
     Column(
         "number",
         Integer().with_variant(BigInteger, "postgresql"),

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from hansard.model import Segment, Transcript
-from hansard.store import archived, meetings
+from hansard.store import archived, index, meetings
 from hansard.store.database import Database
 from hansard.store.stored import as_json
-from hansard.store.tables import segments, transcripts
+from hansard.store.tables import meeting_words, segments, transcripts
 
 _PIECE = 500
 """Segments in memory at once: a ten-hour transcript has some ten thousand."""
@@ -26,7 +26,7 @@ def save(
     stream: Iterable[Segment],
     head: Callable[[], Transcript],
 ) -> None:
-    """Write a transcript in the caller's transaction, replacing an earlier one of the job.
+    """Write a transcript and its index in the caller's transaction, replacing an earlier one.
 
     ``stream`` is consumed in pieces; ``head`` is asked when it has run dry, because coverage is
     only known then. The head's own segments are not looked at.
@@ -50,7 +50,9 @@ def rewrite(connection: sa.Connection, job: str, stream: Iterable[Segment]) -> N
         Archived: the transcript is in the archive.
     """
     _see_that_it_is_here(connection, job)
+    # In this order: segments are taken out of the index by the row of their meeting's words.
     connection.execute(segments.delete().where(segments.c.job == job))
+    connection.execute(meeting_words.delete().where(meeting_words.c.job == job))
     count = _add(connection, job, stream)
     connection.execute(
         transcripts.update().where(transcripts.c.job == job).values(segments=count)
@@ -58,7 +60,7 @@ def rewrite(connection: sa.Connection, job: str, stream: Iterable[Segment]) -> N
 
 
 def put(connection: sa.Connection, job: str, position: int, segment: Segment) -> None:
-    """Write one segment anew, in the caller's transaction."""
+    """Write one segment anew, in the caller's transaction; ``index.keep`` comes afterwards."""
     connection.execute(
         segments.update()
         .where(segments.c.job == job, segments.c.position == position)
@@ -86,18 +88,25 @@ def _see_that_it_is_here(connection: sa.Connection, job: str) -> None:
 
 
 def _add(connection: sa.Connection, job: str, stream: Iterable[Segment]) -> int:
-    """Write segments in pieces; how many there were."""
+    """Write segments and their index in pieces; how many there were."""
+    indexing = index.Indexing(connection, job)
     count = 0
     rest = iter(stream)
     while piece := list(islice(rest, _PIECE)):
         connection.execute(
             segments.insert(),
             [
-                {"job": job, "position": count + offset, **_columns(segment)}
+                {
+                    "job": job,
+                    "position": count + offset,
+                    "terms": indexing.terms(segment.text, segment.language),
+                    **_columns(segment),
+                }
                 for offset, segment in enumerate(piece)
             ],
         )
         count += len(piece)
+    indexing.end()
     return count
 
 
