@@ -31,6 +31,8 @@ from hansard.jobs.reach import Reach
 from hansard.jobs.roll import Roll
 from hansard.jobs.worker import Crew, Listener, StepHandler
 from hansard.live import session
+from hansard.meetings import follow_up
+from hansard.meetings.requests import INSIGHT, SPEAKERS
 from hansard.model import Client, Job, Pool, Segment, Step, Transcript
 from hansard.store import opening, transcripts
 from hansard.store.files import room
@@ -183,9 +185,13 @@ class House:
                 "finish": partial(transcription.finish, self.parts),
             }
             crew = Crew if hung is None else partial(Crew, hung=hung)
+            after: dict[str, dict[Step, StepHandler]] = {
+                SPEAKERS: {"run": partial(follow_up.speakers, self.parts)},
+                INSIGHT: {"run": partial(follow_up.insight, self.parts)},
+            }
             self._crew = crew(
                 self.queue,
-                {"transcribe": steps, "live": steps},
+                {"transcribe": steps, "live": steps, **after},
                 self._listener,
                 tidy=self._keep_house,
                 pools=pools,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
-from pathlib import PurePath
 
 import msgspec
 import sqlalchemy as sa
 
 from hansard.config import MeetingSettings
 from hansard.jobs import follow_ups, states
+from hansard.jobs.queue import Queue
 from hansard.meetings.requests import INSIGHT, SPEAKERS, Insight, Speakers
-from hansard.model import Job, Segment
-from hansard.store import meetings, recordings, transcripts
+from hansard.model import Job, Recording, Segment
+from hansard.store import index, meetings, recordings, transcripts
 
 
 class Tally:
@@ -30,9 +31,7 @@ class Tally:
             yield segment
 
 
-def begin(
-    connection: sa.Connection, job: Job, tally: Tally, settings: MeetingSettings, now: float
-) -> None:
+def begin(connection: sa.Connection, job: Job, tally: Tally, settings: MeetingSettings) -> None:
     """Open the meeting of a transcript that was just written, and have it looked into.
 
     Args:
@@ -40,17 +39,17 @@ def begin(
         job: whose transcript it is.
         tally: what was written.
         settings: what follows.
-        now: seconds since the epoch.
     """
+    now = time.time()
     recording = recordings.get(connection, job.recording)
+    title = _title(job, recording)
     head = transcripts.head_in(connection, job.id)
-    name = PurePath(job.name).stem or job.name
     meetings.open_one(
         connection,
         {
             "job": job.id,
             "tenant": job.tenant,
-            "title": (recording.media.title or name or "Recording").replace("\0", "\ufffd"),
+            "title": title,
             "kind": "meeting",
             "held": job.created if job.kind == "live" else recording.created,
             "language": head.language,
@@ -61,8 +60,22 @@ def begin(
             "changed": now,
         },
     )
+    if title != index.title_of(job.name):
+        index.keep(connection, job.id)
     wanted = msgspec.json.decode(job.request or "{}", type=Speakers)
     follow(connection, job.id, settings, wanted, now=now)
+
+
+def _title(job: Job, recording: Recording) -> str:
+    title = (recording.media.title or "").strip() or index.title_of(job.name) or "Recording"
+    return title.replace("\0", "\ufffd")
+
+
+def look_again(queue: Queue, job: str, settings: MeetingSettings, wanted: Speakers) -> None:
+    """Have speakers found in a transcript that was there before anybody asked for them."""
+    with queue.database.write() as connection:
+        states.lock(connection, [job])
+        follow(connection, job, settings, wanted, now=time.time())
 
 
 def follow(

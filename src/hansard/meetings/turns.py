@@ -91,9 +91,7 @@ def labelled(found: Sequence[Turn], before: Sequence[Turn]) -> dict[str, str]:
     return chosen
 
 
-def _overlaps(
-    found: Sequence[Turn], before: Sequence[Turn]
-) -> Iterable[tuple[str, str, float]]:
+def _overlaps(found: Sequence[Turn], before: Sequence[Turn]) -> Iterable[tuple[str, str, float]]:
     """Pairs of speakers of the one and the other, and how long both speak at once."""
     events: list[tuple[float, int, int, str]] = []
     for side, turns in enumerate((found, before)):

@@ -54,9 +54,7 @@ def rewrite(connection: sa.Connection, job: str, stream: Iterable[Segment]) -> N
     connection.execute(segments.delete().where(segments.c.job == job))
     connection.execute(meeting_words.delete().where(meeting_words.c.job == job))
     count = _add(connection, job, stream)
-    connection.execute(
-        transcripts.update().where(transcripts.c.job == job).values(segments=count)
-    )
+    connection.execute(transcripts.update().where(transcripts.c.job == job).values(segments=count))
 
 
 def put(connection: sa.Connection, job: str, position: int, segment: Segment) -> None:
