@@ -27,10 +27,13 @@ from hansard.jobs.queue import Queue
 from hansard.meetings import follow_up, makers, opening
 from hansard.meetings.editing import Editor
 from hansard.meetings.turns import Turn
-from hansard.model import Client, Segment, Transcript, Value, Word
+from hansard.model import Client, Pool, Segment, Transcript, Value, Word
 from hansard.store import transcripts
 from hansard.store.database import Database
 from hansard.store.meetings import Heard
+
+SPEECH: tuple[Pool, ...] = ("speech",)
+AFTER: tuple[Pool, ...] = ("insight",)
 
 SOURCE = Source("embedded", "made-up-1")
 
@@ -168,7 +171,7 @@ def hold(
     prepare(queue, 1)
     while (unit := listen(queue)) is not None:
         queue.record(unit, answers(unit))
-    last = queue.claim_step(("speech",))
+    last = queue.claim_step(SPEECH)
     assert last is not None
 
     def write(connection: Any) -> None:
@@ -187,7 +190,7 @@ def work(parts: Parts) -> list[str]:
 
     handlers = {"speakers": follow_up.speakers, "insight": follow_up.insight}
     done: list[str] = []
-    while (unit := parts.queue.claim_step(("insight",))) is not None:
+    while (unit := parts.queue.claim_step(AFTER)) is not None:
         done.append(unit.job.kind)
         handler = handlers[unit.job.kind]
         work_once(parts.queue, unit, lambda unit: handler(parts, unit))  # noqa: B023 called at once

@@ -4,6 +4,7 @@ import pytest
 import sqlalchemy as sa
 from tests.jobs.conftest import submit
 from tests.meetings.conftest import (
+    AFTER,
     FOLLOWED,
     TALK,
     Makers,
@@ -18,7 +19,7 @@ from tests.meetings.conftest import (
 from hansard.errors import LeaseLost, MediaGone, NotMadeYet, UnknownJob, UnknownMeeting
 from hansard.jobs import claim, progress
 from hansard.jobs.queue import Queue
-from hansard.meetings import editing, follow_up, reading
+from hansard.meetings import editing, follow_up, makers, reading
 from hansard.meetings.requests import Speakers
 from hansard.meetings.turns import Turn
 from hansard.store import meetings, voices
@@ -140,10 +141,10 @@ def test_a_worker_that_dies_half_way_is_replaced_where_it_was(
     parts: Parts, queue: Queue, made: Makers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = hold(queue, settings=FOLLOWED)
-    unit = queue.claim_step(("insight",))
+    unit = queue.claim_step(AFTER)
     assert unit is not None
     follow_up.speakers(parts, unit)
-    unit = queue.claim_step(("insight",))
+    unit = queue.claim_step(AFTER)
     assert unit is not None
     find, count = made.find, 0
 
@@ -157,10 +158,10 @@ def test_a_worker_that_dies_half_way_is_replaced_where_it_was(
             raise Died
         return find(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(follow_up.makers, "find", dies)
+    monkeypatch.setattr(makers, "find", dies)
     with pytest.raises(Died):
         follow_up.insight(parts, unit)
-    monkeypatch.setattr(follow_up.makers, "find", find)
+    monkeypatch.setattr(makers, "find", find)
     queue.free(["me"])
     with pytest.raises(LeaseLost):
         queue.keep(unit, lambda _: None)
@@ -200,9 +201,8 @@ def test_a_voice_that_is_remembered_is_remembered_for_its_tenant_alone(
 # ── what follows is bounded, uncounted, and goes with its parent ─────────────────────────────
 
 
-def test_follow_ups_take_no_room_and_cost_no_quota(
-    parts: Parts, queue: Queue, made: Makers
-) -> None:
+@pytest.mark.usefixtures("made")
+def test_follow_ups_take_no_room_and_cost_no_quota(parts: Parts, queue: Queue) -> None:
     hold(queue, settings=FOLLOWED)
     with queue.database.read() as connection:
         assert claim.waiting(connection) == 0
@@ -225,9 +225,10 @@ def test_what_is_asked_again_while_it_waits_waits_once(
     assert made.asked == ["items"]
 
 
-def test_follow_ups_go_with_their_parent(parts: Parts, queue: Queue, made: Makers) -> None:
+@pytest.mark.usefixtures("made")
+def test_follow_ups_go_with_their_parent(parts: Parts, queue: Queue) -> None:
     job = hold(queue, settings=FOLLOWED)
-    unit = queue.claim_step(("insight",))
+    unit = queue.claim_step(AFTER)
     assert unit is not None
     forgotten: list[str] = []
     assert queue.delete("local", job, forget=forgotten.append)
@@ -240,16 +241,18 @@ def test_follow_ups_go_with_their_parent(parts: Parts, queue: Queue, made: Maker
         assert connection.scalar(sa.select(sa.func.count()).select_from(jobs)) == 0
 
 
-def test_a_cancelled_follow_up_leaves_the_rest(parts: Parts, queue: Queue, made: Makers) -> None:
+@pytest.mark.usefixtures("made")
+def test_a_cancelled_follow_up_leaves_the_rest(parts: Parts, queue: Queue) -> None:
     job = hold(queue, settings=FOLLOWED)
-    unit = queue.claim_step(("insight",))
+    unit = queue.claim_step(AFTER)
     assert unit is not None
     queue.cancel(unit.job.id)
     assert work(parts) == ["insight"]
     assert follow_ups(queue, job) == [("speakers", "cancelled"), ("insight", "completed")]
 
 
-def test_what_was_not_made_says_so(parts: Parts, queue: Queue, made: Makers) -> None:
+@pytest.mark.usefixtures("made")
+def test_what_was_not_made_says_so(parts: Parts, queue: Queue) -> None:
     job = hold(queue)
     with pytest.raises(NotMadeYet, match="was not made"):
         reading.shown(queue.database, "local", job, "summary")

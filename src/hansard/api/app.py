@@ -29,6 +29,9 @@ from hansard.api import (
     health,
     jobs,
     live,
+    meeting_findings,
+    meeting_segments,
+    meetings,
     metrics,
     openai,
     statistics,
@@ -61,6 +64,9 @@ _RESOURCES = (
     statistics,
     webhooks,
     live,
+    meetings,
+    meeting_segments,
+    meeting_findings,
     openai,
 )
 
@@ -70,6 +76,7 @@ _SENT = (
     "X-Request-ID",
     "Content-Type",
     "Idempotency-Key",
+    "If-Match",
     "If-None-Match",
     "Last-Event-ID",
     "Range",

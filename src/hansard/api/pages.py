@@ -56,8 +56,8 @@ class PageQuery(BaseModel):
         return views.Filter(
             tuple(dict.fromkeys(self.status)),
             self.kind,
-            _moment(self.since),
-            _moment(self.until),
+            epoch(self.since),
+            epoch(self.until),
             self.text,
             whole,
         )
@@ -152,7 +152,7 @@ def _made(
     return b'{"items":' + found.items + b',"next":' + further + b"}", moment
 
 
-def _moment(when: datetime | None) -> float | None:
+def epoch(when: datetime | None) -> float | None:
     """Seconds since the epoch; a time without a zone is UTC."""
     if when is None:
         return None

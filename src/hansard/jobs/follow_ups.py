@@ -18,7 +18,8 @@ import msgspec
 import sqlalchemy as sa
 
 from hansard.jobs import rows, shares
-from hansard.model import POOLS, Value
+from hansard.model import POOLS, Job, Value
+from hansard.store.database import Database
 from hansard.store.tables import IS_OPEN, jobs
 
 _SAME = (
@@ -55,6 +56,14 @@ class Next(Value, frozen=True):
 def of(connection: sa.Connection, parent: str) -> list[str]:
     """Ids of everything that follows a job."""
     return list(connection.scalars(_OF, {"of": parent}))
+
+
+def latest(database: Database, parent: str, kind: str) -> Job | None:
+    """The last follow-up of a kind, whatever has become of it."""
+    chosen = sa.select(jobs).where(jobs.c.parent == parent, jobs.c.kind == kind)
+    with database.read() as connection:
+        found = connection.execute(chosen.order_by(jobs.c.id.desc()).limit(1)).first()
+    return None if found is None else rows.job(found)
 
 
 def add(

@@ -180,12 +180,20 @@ def _see_that_it_makes_sense(given: dict[str, Any]) -> None:
             raise BadRequest("A name has 1 to 200 characters.")
 
 
-def change_tags(editor: Editor, job: str, add: Sequence[str], remove: Sequence[str]) -> None:
-    """Add some tags to a meeting and take others from it."""
+def change_many(
+    editor: Editor, job: str, status: Status | None, add: Sequence[str], remove: Sequence[str]
+) -> None:
+    """Give a meeting a status and some tags, and take other tags from it.
+
+    Raises:
+        UnknownMeeting: there is none.
+        BadRequest: it would have too many tags.
+    """
     with editor.queue.database.read() as connection:
         meetings.row(connection, job, editor.client.tenant)
         known = set(meetings.tags(connection, job))
-    change(editor, job, Change(tags=tuple(sorted((known | set(add)) - set(remove)))))
+    tags = tuple(sorted((known | set(add)) - set(remove)))
+    change(editor, job, Change(status=status or msgspec.UNSET, tags=tags))
 
 
 # ── words ────────────────────────────────────────────────────────────────────────────────────

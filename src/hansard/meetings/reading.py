@@ -65,7 +65,7 @@ class Told(Value, frozen=True):
     texts: tuple[tuple[str, float], ...]
 
 
-class Shown(Value, frozen=True, omit_defaults=False):
+class MeetingFinding(Value, frozen=True, omit_defaults=False):
     """A finding as it is shown."""
 
     kind: str
@@ -93,7 +93,7 @@ def key_of(item: Item, start: float) -> str:
     return hashlib.sha256(about.encode()).hexdigest()[:12]
 
 
-def shown(database: Database, tenant: str, job: str, kind: Kind) -> Shown:
+def shown(database: Database, tenant: str, job: str, kind: Kind) -> MeetingFinding:
     """A finding of a tenant's meeting.
 
     Raises:
@@ -110,7 +110,7 @@ def shown(database: Database, tenant: str, job: str, kind: Kind) -> Shown:
         starts = _starts(connection, job) if said or kind in ("summary", "items") else {}
     value, keys, corrected = _corrected(kind, value, said, starts)
     cited = sorted(_cited(value))
-    return Shown(
+    return MeetingFinding(
         kind,
         found.version,
         found.wording,
@@ -206,7 +206,7 @@ def _at(starts: Mapping[int, float], start: float) -> int:
     return max(before, default=0)
 
 
-def item_at(found: Shown, key: str) -> tuple[Item, float]:
+def item_at(found: MeetingFinding, key: str) -> tuple[Item, float]:
     """One of the items that are shown, and when it was said.
 
     Raises:

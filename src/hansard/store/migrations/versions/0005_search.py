@@ -60,14 +60,14 @@ _SQLITE = (
         SELECT {_AT}new.position, new.terms FROM meeting_words WHERE job = new.job;
     END
     """,  # noqa: S608
-    f"""
+    """
     CREATE TRIGGER meeting_words_in AFTER INSERT ON meeting_words BEGIN
         INSERT INTO meeting_index (rowid, words) VALUES (new.number, new.words);
         INSERT INTO segment_index (rowid, terms)
         SELECT (new.number << 20) | position, terms FROM segments WHERE job = new.job;
     END
     """,
-    f"""
+    """
     CREATE TRIGGER meeting_words_out BEFORE DELETE ON meeting_words BEGIN
         INSERT INTO meeting_index (meeting_index, rowid, words)
         VALUES ('delete', old.number, old.words);
