@@ -49,8 +49,8 @@ _log = logging.getLogger("hansard.store")
 
 _LOCAL = Client()
 
-_SPEECH: tuple[Pool, ...] = ("speech",)
-_AFTER: tuple[Pool, ...] = ("insight",)
+SPEECH: tuple[Pool, ...] = ("speech",)
+AFTER: tuple[Pool, ...] = ("insight",)
 """The pool of the work that makes transcripts, and that of what follows them."""
 
 _SOON, _LATER = 0.25, 5.0
@@ -227,16 +227,16 @@ class House:
             self._deliveries = Deliveries(self.database, self.settings)
             self._deliveries.start()
 
-    def entrust(self, say: Callable[[str], None], *, after: bool = False) -> None:
+    def entrust(self, say: Callable[[str], None], pools: Collection[Pool] = SPEECH) -> None:
         """See that the work is done: by the service that owns the directory, else in here.
 
         A service that goes away while a job is followed is replaced by this process. ``say`` is
-        told who does the work, where it is not simply this process. What follows transcripts is
-        done in here only with ``after``: nobody waits for it, and it keeps until there is a
+        told who does the work, where it is not simply this process. Only work of some ``pools`` is
+        done in here: nobody waits for what follows transcripts, and it keeps until there is a
         service.
         """
         self._say = say
-        self._own = [*_SPEECH, *_AFTER] if after else [*_SPEECH]
+        self._own = pools
         if self._trusted is not None or self._crew is not None:
             return
         found = serving(self.settings.data)
@@ -422,7 +422,8 @@ def transcribe_one(
             logging.getLogger("hansard").warning("%s", note)
         apart = bool(asked.speakers.diarize)
         if submitted.open or apart:
-            house.entrust(logging.getLogger("hansard").warning, after=apart)
+            pools = (*SPEECH, *AFTER) if apart else SPEECH
+            house.entrust(logging.getLogger("hansard").warning, pools)
         job = submitted.job
         for now in house.follow(job.id):
             job = now.job

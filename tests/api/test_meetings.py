@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import io
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import docx
 import pytest
 from tests.api.conftest import Serve, Served
 from tests.cli.conftest import encoded
@@ -153,9 +157,8 @@ def test_meetings_are_listed_by_when_they_were_held(
 ) -> None:
     jobs = [sent(served, clip)]
     for number in (1, 2):
-        jobs.append(
-            sent(served, encoded(tmp_path / f"Part {number}.flac", speech[number * 16_000 :]))
-        )
+        part = encoded(tmp_path / f"Part {number}.flac", speech[number * 16_000 :])
+        jobs += [sent(served, part)]
     for at, job in enumerate(jobs):
         patched(served, f"/meetings/{job}", {"held": 1000.0 * (at + 1)})
     first = got(served, "/meetings", limit=2)
@@ -284,10 +287,72 @@ REFUSED: list[tuple[str, str, Any, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body", "status", "why"), REFUSED)
-def test_what_cannot_be_is_refused(
-    serve: Serve, method: str, path: str, body: Any, status: int, why: str
-) -> None:
+@pytest.mark.parametrize("asked", REFUSED)
+def test_what_cannot_be_is_refused(serve: Serve, asked: tuple[str, str, Any, int, str]) -> None:
+    method, path, body, status, why = asked
     served = serve(work=False)
     answer = served.http.request(method, f"/api/v1/meetings/1m7wkb3n3a9jd3{path}", json=body)
     assert code(answer) == (status, why)
+
+
+def test_minutes_are_for_people(served: Served, clip: Path) -> None:
+    job = sent(served, clip)
+    patched(served, f"/meetings/{job}", {"title": "The *budget*", "people": [{"name": "Cleo"}]})
+    patched(served, f"/meetings/{job}/speakers/S1", {"name": "<b>Anna</b>"})
+    answer = served.http.get(f"/api/v1/meetings/{job}/minutes")
+    assert answer.headers["content-type"].startswith("text/markdown")
+    lines = answer.text.splitlines()
+    assert lines[0] == r"# The \*budget\*"
+    assert r"| People | \<b\>Anna\</b\>, S2 (not named), Cleo |" in lines
+    wanted = ["## Summary", "## Decisions", "## Actions", "## Transcript"]
+    assert [line for line in lines if line.startswith("## ")] == wanted
+    assert "- It was about the budget." in answer.text
+    assert "*None were found.*" in answer.text
+    assert r"**\<b\>Anna\</b\>:**" in answer.text
+    known = {"if-none-match": answer.headers["etag"]}
+    again = served.http.get(f"/api/v1/meetings/{job}/minutes", headers=known)
+    assert again.status_code == 304
+    word = served.http.get(f"/api/v1/meetings/{job}/minutes", params={"format": "docx"})
+    paragraphs = [one.text for one in docx.Document(io.BytesIO(word.content)).paragraphs]
+    assert paragraphs[0] == "The *budget*"
+    assert [text for text in paragraphs if text in ("Summary", "Decisions", "Actions")]
+    assert any("<b>Anna</b>:" in text for text in paragraphs)
+
+
+def test_everything_can_be_taken_away(
+    served: Served, clip: Path, speech: Any, tmp_path: Path
+) -> None:
+    first = sent(served, clip)
+    second = sent(served, encoded(tmp_path / "Other/part.flac".replace("/", " "), speech[16_000:]))
+    patched(served, f"/meetings/{first}/segments/0", {"text": "Corrected by hand."})
+    answer = served.http.get("/api/v1/meetings/export")
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert {line["meeting"]["id"] for line in lines} == {first, second}
+    mine = next(line for line in lines if line["meeting"]["id"] == first)
+    assert mine["corrections"][0]["after"] == {"text": "Corrected by hand."}
+    assert mine["transcript"]["segments"][0]["text"] == "Corrected by hand."
+    assert set(mine["findings"]) >= {"summary", "items"}
+    asked = {"format": "zip", "formats": "srt,json,docx", "text": "other"}
+    answer = served.http.get("/api/v1/meetings/export", params=asked)
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        (entry,) = map(json.loads, archive.read("index.jsonl").splitlines())
+        assert entry["id"] == second
+        assert entry["formats"] == ["srt", "json", "docx"]
+        kinds = ("meeting.json", "transcript.srt", "transcript.json", "transcript.docx")
+        assert names == [*(f"{entry['folder']}/{kind}" for kind in kinds), "index.jsonl"]
+        assert json.loads(archive.read(names[2]))["format"] == "hansard.transcript"
+    refused = served.http.get("/api/v1/meetings/export?format=zip&formats=pdf")
+    assert code(refused) == (422, "unknown_format")
+
+
+def test_turns_can_be_downloaded(served: Served, clip: Path) -> None:
+    job = sent(served, clip)
+    patched(served, f"/meetings/{job}/speakers/S2", {"name": "Ben Bee"})
+    address = f"/api/v1/transcriptions/{job}/download"
+    lines = served.http.get(address, params={"format": "rttm"}).text.splitlines()
+    assert lines == [
+        "SPEAKER clip 1 0.000 4.000 <NA> <NA> S1 <NA> <NA>",
+        "SPEAKER clip 1 4.000 56.000 <NA> <NA> Ben_Bee <NA> <NA>",
+    ]

@@ -29,6 +29,7 @@ from hansard.api import (
     health,
     jobs,
     live,
+    meeting_export,
     meeting_findings,
     meeting_segments,
     meetings,
@@ -64,6 +65,7 @@ _RESOURCES = (
     statistics,
     webhooks,
     live,
+    meeting_export,  # before meetings: there, "export" would be an id
     meetings,
     meeting_segments,
     meeting_findings,

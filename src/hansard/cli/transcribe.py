@@ -189,7 +189,10 @@ class _Run:
         self._heard_before[submitted.job.id] = submitted.job.heard
         self._display.submitted(name, submitted.job.id, submitted.preflight.seconds)
         if submitted.open or self._diarize:
-            self._house.entrust(self._display.notice, after=self._diarize)
+            from hansard.wiring import AFTER, SPEECH
+
+            pools = (*SPEECH, *AFTER) if self._diarize else SPEECH
+            self._house.entrust(self._display.notice, pools)
         return submitted.job.id
 
     def _follow(self, name: str, job: str) -> None:

@@ -26,6 +26,7 @@ from hansard.meetings.requests import Insight, Speakers
 from hansard.meetings.turns import (
     MERGE,
     SPEAKER,
+    TURNS,
     Turn,
     Turns,
     corrected,
@@ -33,6 +34,7 @@ from hansard.meetings.turns import (
     named,
     seconds_of,
     spoken,
+    turns_of,
 )
 from hansard.model import Job, Segment, Value
 from hansard.store import index, meeting_views, meetings, recordings, transcripts, usage, voices
@@ -46,10 +48,6 @@ if TYPE_CHECKING:
     from hansard.meetings.parts import Parts
 
 _log = logging.getLogger("hansard.meetings")
-
-TURNS = "turns"
-"""The kind of finding that holds who spoke when, as it was found."""
-
 
 # ── who spoke ────────────────────────────────────────────────────────────────────────────────
 
@@ -166,7 +164,7 @@ def insight(parts: Parts, unit: Unit) -> None:
         meeting = meetings.row(connection, job.parent)
         occasion = occasion_of(connection, job.parent)
         known = {one.kind: one for one in meetings.found_of(connection, job.parent)}
-        turns = _turns(connection, job.parent)
+        turns = turns_of(connection, job.parent)
     segments = [line.segment for line in meeting_views.every_line(database, job.parent)]
     since = wanted.asked or 0.0
     for kind in wanted.kinds or parts.settings.meetings.findings:
@@ -217,12 +215,3 @@ def occasion_of(connection: sa.Connection, job: str) -> Occasion:
         meeting.language,
         (*named_, *(one for one in others if one.name not in known)),
     )
-
-
-def _turns(connection: sa.Connection, job: str) -> list[Turn]:
-    """Who spoke when, with what people said about it; nothing where that was never found out."""
-    found = meetings.finding(connection, job, TURNS)
-    if found is None:
-        return []
-    raw = msgspec.json.decode(found.body, type=Turns).turns
-    return corrected(raw, meetings.corrections_of(connection, job, (MERGE, SPEAKER)))

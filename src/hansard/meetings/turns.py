@@ -11,11 +11,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
+import sqlalchemy as sa
 from msgspec.structs import replace
 
 from hansard.errors import BadRequest
 from hansard.model import Segment, Value
+from hansard.store import meetings
 from hansard.store.meetings import Correction
+
+TURNS = "turns"
+"""The kind of finding that holds who spoke when, as it was found."""
 
 MERGE = "merge"
 """The correction: the speaker of the label in ``place`` is another that is known as well."""
@@ -173,3 +178,20 @@ def seconds_of(turns: Iterable[Turn]) -> dict[str, float]:
     for turn in turns:
         found[turn.speaker] += turn.end - turn.start
     return {speaker: round(seconds, 3) for speaker, seconds in found.items()}
+
+
+def turns_of(connection: sa.Connection, job: str) -> list[Turn]:
+    """Who spoke when, with what people said about it; nothing where that was never found out."""
+    found = meetings.finding(connection, job, TURNS)
+    if found is None:
+        return []
+    raw = msgspec.json.decode(found.body, type=Turns).turns
+    return corrected(raw, meetings.corrections_of(connection, job, (MERGE, SPEAKER)))
+
+
+def as_segments(turns: Iterable[Turn], names: Mapping[str, str]) -> list[Segment]:
+    """Turns as segments without words, for formats that only say who spoke when."""
+    return [
+        Segment(turn.start, turn.end, "", speaker=names.get(turn.speaker, turn.speaker))
+        for turn in turns
+    ]
