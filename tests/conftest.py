@@ -38,6 +38,8 @@ def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setenv("HANSARD_DATA", str(tmp_path / "hansard-data"))
+    # What follows a transcript is looked at by the tests of meetings, which turn it on.
+    monkeypatch.setenv("HANSARD_MEETINGS__FOLLOW_UP", "false")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
 

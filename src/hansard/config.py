@@ -281,6 +281,27 @@ class ArchiveSettings(Section):
     )
 
 
+class MeetingSettings(Section):
+    """What follows a transcript: who spoke, and what it meant."""
+
+    follow_up: bool = Field(
+        True, description="Find out speakers and meaning of every new transcript."
+    )
+    diarize: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether voices are told apart; auto: of every recording with its media.",
+    )
+    findings: tuple[Literal["summary", "chapters", "items", "sentiment", "statistics"], ...] = (
+        Field(
+            ("summary", "chapters", "items", "sentiment", "statistics"),
+            description="What is found out about every new transcript.",
+        )
+    )
+    pause: float = Field(
+        30.0, ge=0, description="Seconds after a change of words until findings are made again."
+    )
+
+
 class Settings(BaseSettings):
     """All settings of one process."""
 
@@ -344,6 +365,7 @@ class Settings(BaseSettings):
     s3: S3Settings = Field(default_factory=S3Settings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
+    meetings: MeetingSettings = Field(default_factory=MeetingSettings)
 
     @classmethod
     def settings_customise_sources(

@@ -168,6 +168,41 @@ class UnknownDelivery(UsageError):
     status = 404
 
 
+class UnknownMeeting(UsageError):
+    """No meeting has this id."""
+
+    code = "unknown_meeting"
+    status = 404
+
+
+class UnknownVoice(UsageError):
+    """No remembered voice has this id."""
+
+    code = "unknown_voice"
+    status = 404
+
+
+class UnknownPlace(UsageError):
+    """The meeting has no such segment, speaker or finding."""
+
+    code = "unknown_place"
+    status = 404
+
+
+class Changed(UsageError):
+    """Somebody else changed it meanwhile: the version that `If-Match` names is not in force."""
+
+    code = "changed"
+    status = 412
+
+
+class NotMadeYet(UsageError):
+    """The finding was not made yet, and is not being made."""
+
+    code = "not_made_yet"
+    status = 409
+
+
 class Superseded(UsageError):
     """The same session goes on by another connection."""
 

@@ -121,6 +121,8 @@ class Segment(Value, frozen=True):
     avg_logprob: float | None = None
     compression_ratio: float | None = None
     no_speech_prob: float | None = None
+    sentence: int | None = None
+    """Equal in neighbours that were one segment until several speakers were found in it."""
 
 
 class Gap(Value, frozen=True):
@@ -253,8 +255,16 @@ Pool = Literal["speech", "insight", "video", "maintenance"]
 
 POOL_NAMES: tuple[Pool, ...] = get_args(Pool)
 
-POOLS: dict[str, Pool] = {"transcribe": "speech", "live": "speech"}
+POOLS: dict[str, Pool] = {
+    "transcribe": "speech",
+    "live": "speech",
+    "speakers": "insight",
+    "insight": "insight",
+}
 """The pool of each kind of job."""
+
+TRANSCRIBING = ("transcribe", "live")
+"""Kinds of jobs that make transcripts. All others follow one: its id is their ``parent``."""
 
 LOCAL = "local"
 """The tenant of everybody who comes without a key: the command line, and a service on loopback."""
@@ -326,6 +336,10 @@ class Job(Value, frozen=True):
     heard: int = 0
     planned_samples: int = 0
     heard_samples: int = 0
+    parent: str | None = None
+    """The job that this one follows: about whose transcript it is."""
+    request: str | None = None
+    """JSON, of what a job that follows another is asked."""
 
 
 class Transcript(Value, frozen=True):

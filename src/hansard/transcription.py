@@ -24,11 +24,13 @@ from msgspec.structs import replace
 from hansard import telemetry
 from hansard.audio.cage import Cage, Uncaged
 from hansard.config import Settings
-from hansard.errors import CostTooHigh, HansardError, NotSupported, SilentAudio
+from hansard.errors import HansardError, NotSupported, SilentAudio
 from hansard.jobs import retention
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Part, Unit
 from hansard.jobs.states import PROVISIONAL
+from hansard.meetings import opening
+from hansard.meetings.requests import Speakers
 from hansard.model import (
     SAMPLE_RATE,
     Channels,
@@ -102,6 +104,8 @@ class Request(Value, frozen=True, forbid_unknown_fields=True):
     """Do the work even where the store has the answer."""
     webhook: str | None = None
     """Address that is told when the job ends."""
+    speakers: Speakers = Speakers()
+    """What follows: whether they are told apart, and how many they are."""
     detection: Detection | None = None  # ``None``: as the settings say
 
 
@@ -162,7 +166,7 @@ def accept(
     options = options_for(request, choice, parts.settings)
     if request.again or parts.queue.find(draft.sha256, options, client) is None:
         _see_that_it_fits(parts, fit, request)
-        _see_that_it_is_paid(choice.cost, request.max_cost)
+        catalog.see_that_it_is_paid(choice.cost, request.max_cost)
         catalog.check(choice, seconds=fit.seconds, settings=parts.settings)
     draft.keep()
     recording = Recording(draft.sha256, name, fit.media, time.time())
@@ -176,6 +180,7 @@ def accept(
             client=client,
             seconds=fit.seconds,
             webhook=request.webhook,
+            request=None if request.speakers == Speakers() else request.speakers,
         )
     except HansardError:
         with suppress(HansardError):  # a store in trouble: it is found and removed later
@@ -183,6 +188,8 @@ def accept(
         raise
     if not parts.files.has_recording(draft.sha256):
         draft.keep()  # the same bytes were there and were removed meanwhile; from now on they stay
+    if not left and request.speakers.diarize:
+        opening.look_again(parts.queue, job.id, parts.settings.meetings, request.speakers)
     return Submitted(job, left, fit, (*choice.notes, *fit.warnings))
 
 
@@ -259,14 +266,6 @@ def _see_that_it_fits(parts: Parts, fit: Preflight, request: Request) -> None:
     parts.files.see_that_it_fits(prepared, fit.media.size, parts.settings.limits.disk_reserve)
 
 
-def _see_that_it_is_paid(cost: float | None, limit: float | None) -> None:
-    if limit is not None and (cost or 0.0) > limit:
-        raise CostTooHigh(
-            f"This would cost about {cost:.4g}, more than the limit of {limit:.4g}.",
-            hint="Raise --max-cost, or choose a local --model.",
-        )
-
-
 # ── 5 and 6: decode once, find speech, plan windows ──────────────────────────────────────────
 
 
@@ -320,9 +319,8 @@ def prepare(parts: Parts, unit: Unit) -> None:
             "There is sound, but no speech was found in it.",
             hint="Is it the right track (--track)? A lower HANSARD_VAD__THRESHOLD finds more.",
         )
-    levels = meter.levels()
     parts.queue.end_prepare(
-        unit, Prepared(samples, rows, levels, enhanced=enhance is not None, speech=speech)
+        unit, Prepared(samples, rows, meter.levels(), enhanced=enhance is not None, speech=speech)
     )
 
 
@@ -452,7 +450,9 @@ def _write(parts: Parts, job: Job, connection: sa.Connection) -> None:
     def head() -> Transcript:
         return _head(parts, job, combined(meter.coverage() for meter in meters))
 
-    transcripts.save(connection, job.id, stream, head)
+    tally = opening.Tally(stream)
+    transcripts.save(connection, job.id, tally, head)
+    opening.begin(connection, job, tally, parts.settings.meetings)
 
 
 def _second_look(parts: Parts, job: Job, channel: int) -> Iterator[Window]:

@@ -24,13 +24,15 @@ from hansard.errors import (
     UsageError,
     from_failure,
 )
-from hansard.jobs import attendance, progress, retention
+from hansard.jobs import attendance, follow_ups, progress, retention
 from hansard.jobs.presence import Notice, Presence, serving
 from hansard.jobs.queue import Queue
 from hansard.jobs.reach import Reach
 from hansard.jobs.roll import Roll
 from hansard.jobs.worker import Crew, Listener, StepHandler
 from hansard.live import session
+from hansard.meetings import follow_up
+from hansard.meetings.requests import INSIGHT, SPEAKERS
 from hansard.model import Client, Job, Pool, Segment, Step, Transcript
 from hansard.store import opening, transcripts
 from hansard.store.files import room
@@ -46,6 +48,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hansard.store")
 
 _LOCAL = Client()
+
+SPEECH: tuple[Pool, ...] = ("speech",)
+AFTER: tuple[Pool, ...] = ("insight",)
+"""The pool of the work that makes transcripts, and that of what follows them."""
 
 _SOON, _LATER = 0.25, 5.0
 """Seconds between two tries to reach a store that is not there yet: at first, and at the most."""
@@ -119,6 +125,8 @@ class House:
         self._look_again = 0.0
         self._next_listing = 0.0
         self._say: Callable[[str], None] = _log.warning
+        self._own: Collection[Pool] | None = None
+        """What is done here of what is entrusted."""
         self.tidy()
 
     @classmethod
@@ -183,9 +191,13 @@ class House:
                 "finish": partial(transcription.finish, self.parts),
             }
             crew = Crew if hung is None else partial(Crew, hung=hung)
+            after: dict[str, dict[Step, StepHandler]] = {
+                SPEAKERS: {"run": partial(follow_up.speakers, self.parts)},
+                INSIGHT: {"run": partial(follow_up.insight, self.parts)},
+            }
             self._crew = crew(
                 self.queue,
-                {"transcribe": steps, "live": steps},
+                {"transcribe": steps, "live": steps, **after},
                 self._listener,
                 tidy=self._keep_house,
                 pools=pools,
@@ -215,18 +227,21 @@ class House:
             self._deliveries = Deliveries(self.database, self.settings)
             self._deliveries.start()
 
-    def entrust(self, say: Callable[[str], None]) -> None:
+    def entrust(self, say: Callable[[str], None], pools: Collection[Pool] = SPEECH) -> None:
         """See that the work is done: by the service that owns the directory, else in here.
 
         A service that goes away while a job is followed is replaced by this process. ``say`` is
-        told who does the work, where it is not simply this process.
+        told who does the work, where it is not simply this process. Only work of some ``pools`` is
+        done in here: nobody waits for what follows transcripts, and it keeps until there is a
+        service.
         """
         self._say = say
+        self._own = pools
         if self._trusted is not None or self._crew is not None:
             return
         found = serving(self.settings.data)
         if found is None or not found.workers:
-            self.start()
+            self.start(pools=self._own)
             return
         self._trusted = found
         self._look_again = time.monotonic() + _WATCH
@@ -244,7 +259,7 @@ class House:
         if serving(self.settings.data) is None:
             self._say(f"The service at {self._trusted.url} is gone: going on here.")
             self._trusted = None
-            self.start()
+            self.start(pools=self._own)
 
     def stop(self, patience: float = 5.0) -> bool:
         """Take no more work and give back what is not finished within ``patience`` seconds.
@@ -303,6 +318,11 @@ class House:
         """The job, once it is at its end."""
         *_, last = self.follow(job)
         return last.job
+
+    def speakers(self, job: str) -> Job | None:
+        """The job that finds the speakers of a transcript, at its end; ``None``: there is none."""
+        child = follow_ups.latest(self.database, job, SPEAKERS)
+        return None if child is None else self.wait(child.id)
 
     # ── results ──────────────────────────────────────────────────────────────────────────────
 
@@ -392,16 +412,18 @@ def transcribe_one(
     from hansard.audio.source import expand, stream
 
     asked = _request(request)
-    found = expand([str(source)])
-    if len(found) != 1:
-        raise UsageError(f"{source} holds {len(found)} recordings.", hint="Name one of them.")
+    named = expand([str(source)])
+    if len(named) != 1:
+        raise UsageError(f"{source} holds {len(named)} recordings.", hint="Name one of them.")
     with House(settings or load()) as house:
-        with stream(found[0], house.settings.limits) as incoming:
+        with stream(named[0], house.settings.limits) as incoming:
             submitted = house.submit(incoming.name, incoming.chunks, asked)
         for note in submitted.notes:
             logging.getLogger("hansard").warning("%s", note)
-        if submitted.open:
-            house.entrust(logging.getLogger("hansard").warning)
+        apart = bool(asked.speakers.diarize)
+        if submitted.open or apart:
+            pools = (*SPEECH, *AFTER) if apart else SPEECH
+            house.entrust(logging.getLogger("hansard").warning, pools)
         job = submitted.job
         for now in house.follow(job.id):
             job = now.job
@@ -409,6 +431,9 @@ def transcribe_one(
                 on_progress(now)
         if job.failure is not None:
             raise from_failure(job.failure)
+        found = house.speakers(job.id) if apart else None
+        if found is not None and found.failure is not None:
+            logging.getLogger("hansard").warning("Who speaks: %s", found.failure.message)
         transcript = house.transcript(job.id)
         if transcript is None:
             raise Cancelled("The job was cancelled.", hint="Call again to go on.")

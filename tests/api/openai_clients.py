@@ -61,8 +61,8 @@ def ended(served: Served, job: str) -> Job:
 
 
 def only_job(served: Served) -> Job:
-    """The one job there is, as soon as there is one."""
-    while not (found := progress.listing(served.house.database)):
+    """The one job there is, as soon as there is one, whatever follows it."""
+    while not (found := [j for j in progress.listing(served.house.database) if not j.parent]):
         time.sleep(0.02)
     (job,) = found
     return job

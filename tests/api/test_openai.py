@@ -27,18 +27,22 @@ from openai.types.audio import (
 from tests.api.conftest import Serve, Served
 from tests.api.openai_clients import ended, only_job, speaking, speaking_async, strictly
 from tests.cli.conftest import Audio, encoded
+from tests.meetings.conftest import split_at_turns
 from tests.quick import QuickEngine, use
 
 from hansard.api.openai_request import STAND_INS
 from hansard.api.process import server as make_server
 from hansard.audio.cage import Cage
 from hansard.config import load
-from hansard.errors import ModelBroken
+from hansard.errors import MediaGone, ModelBroken
 from hansard.jobs import progress
+from hansard.meetings import makers
+from hansard.meetings.turns import Turn
 from hansard.model import WindowResult
 from hansard.speech import catalog
 from hansard.speech.engine import Samples, SpeechOptions
 from hansard.store import keys
+from hansard.store.meetings import Heard
 from hansard.wiring import House
 
 
@@ -120,7 +124,33 @@ def test_verbose_json_has_segments_unless_only_words_are_asked_for(
             assert [part.id for part in answer.segments] == list(range(len(answer.segments)))
 
 
-def test_diarized_json_is_one_speaker(served: Served, client: openai.OpenAI, clip: Path) -> None:
+def test_diarized_json_has_speakers(
+    served: Served, client: openai.OpenAI, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diarize(*_: Any) -> makers.Voices:
+        turns = (Turn(0.0, 4.0, "x"), Turn(4.0, 60.0, "y"))
+        return makers.Voices(turns, (Heard("x", 4.0), Heard("y", 8.0)))
+
+    monkeypatch.setattr(makers, "diarize", diarize)
+    monkeypatch.setattr(makers, "assign", split_at_turns)
+    raw = client.audio.transcriptions.with_raw_response.create(
+        file=clip, model="whisper-1", response_format="diarized_json", chunking_strategy="auto"
+    )
+    answer = strictly(TranscriptionDiarized, raw.text)
+    assert answer.text == words(served) == " ".join(part.text for part in answer.segments)
+    assert [part.speaker for part in answer.segments][:1] == ["A"]
+    assert {part.speaker for part in answer.segments} == {"A", "B"}
+    assert all((part.speaker == "A") == (part.start < 4.0) for part in answer.segments)
+    assert "x-hansard-speakers" not in raw.headers
+
+
+def test_diarized_json_is_one_speaker_where_none_is_known(
+    served: Served, client: openai.OpenAI, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> makers.Voices:
+        raise MediaGone("The media were removed.")
+
+    monkeypatch.setattr(makers, "diarize", fails)
     raw = client.audio.transcriptions.with_raw_response.create(
         file=clip,
         model="gpt-4o-transcribe-diarize",
@@ -130,6 +160,7 @@ def test_diarized_json_is_one_speaker(served: Served, client: openai.OpenAI, cli
     answer = strictly(TranscriptionDiarized, raw.text)
     assert answer.text == words(served) == " ".join(part.text for part in answer.segments)
     assert {part.speaker for part in answer.segments} == {"A"}
+    assert raw.headers["x-hansard-speakers"] == "unknown: media_gone"
     assert len({part.id for part in answer.segments}) == len(answer.segments)
     assert answer.duration == 12.0
 

@@ -217,8 +217,8 @@ def test_sync_tells_of_a_failure_and_where_the_job_is(served: Served, tmp_path: 
 
 
 def test_what_was_asked_for_is_answered_honestly(served: Served, clip: Path) -> None:
-    said = sent(served, clip, diarize="true", formats="srt, docx").json()
-    assert any("speaker" in note for note in said["notes"])
+    said = sent(served, clip, diarize="true", max_speakers="3", formats="srt, docx").json()
+    assert said["notes"] == []
     assert set(said["downloads"]) == {"srt", "docx"}
 
 
@@ -226,6 +226,8 @@ REFUSED: list[tuple[dict[str, str], int, str, str]] = [
     ({"langauge": "en"}, 400, "bad_request", "language"),
     ({"priority": "10"}, 400, "bad_request", "priority"),
     ({"priority": "many"}, 400, "bad_request", "priority"),
+    ({"min_speakers": "3", "max_speakers": "2"}, 400, "bad_request", "3 speakers"),
+    ({"max_speakers": "0"}, 400, "bad_request", "max_speakers"),
     ({"prefer": "cheap"}, 400, "bad_request", "prefer"),
     ({"channels": "all"}, 400, "bad_request", "channels"),
     ({"formats": "srt,pdf"}, 422, "unknown_format", "pdf"),

@@ -84,3 +84,20 @@ def test_textgrid_intervals_fill_their_tiers(rows: list[tuple[float, float, str]
         assert [a for a, _ in rest] == ["0.000", *[b for _, b in rest[:-1]]]
         assert rest[-1][1] == last
         assert all(float(a) < float(b) for a, b in rest)
+
+
+def test_rttm_has_a_turn_for_each_time_that_somebody_speaks() -> None:
+    rows = [
+        (0.0, 1.0, "Anna B"),
+        (1.2, 2.0, "Anna B"),  # the same turn: nobody pauses for longer than 0.3 s
+        (1.5, 4.0, "Ben"),  # while she speaks
+        (3.0, 5.0, "Anna B"),
+        (6.0, 7.0, None),
+    ]
+    segments = tuple(Segment(start, end, "x", speaker=who) for start, end, who in rows)
+    text = written(Transcript("i", "r", "a talk.wav", 10, "e", "m", segments=segments), "rttm")
+    assert text.splitlines() == [
+        "SPEAKER a_talk 1 0.000 2.000 <NA> <NA> Anna_B <NA> <NA>",
+        "SPEAKER a_talk 1 1.500 2.500 <NA> <NA> Ben <NA> <NA>",
+        "SPEAKER a_talk 1 3.000 2.000 <NA> <NA> Anna_B <NA> <NA>",
+    ]

@@ -56,7 +56,7 @@ def test_any_text_can_be_written(name: str, text: str, name_of: str) -> None:
 
 
 def test_names_aliases_and_extensions() -> None:
-    assert len(set(ALL)) == len(ALL) == 12
+    assert len(set(ALL)) == len(ALL) == 13
     assert {formats.get(alias).name for alias in formats.ALIASES} <= set(ALL)
     assert formats.get("WebVTT") is formats.get("vtt") is formats.get(".vtt")
     assert len({formats.get(name).extension.lower() for name in ALL}) == len(ALL)

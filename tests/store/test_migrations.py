@@ -55,11 +55,20 @@ def window(connection: sa.Connection, job: str, position: int) -> int:
     return int(connection.scalar(windows.insert().values(job=job, **said).returning(windows.c.id)))
 
 
+LATER = {"parent", "request", "terms"}
+"""Columns that the oldest schema here has not yet."""
+
+
 def everything(connection: sa.Connection) -> dict[str, list[Any]]:
     tables = (recordings, jobs, transcripts, segments, windows)
     with connection.begin():
         return {
-            table.name: sorted(tuple(one) for one in connection.execute(sa.select(table)))
+            table.name: sorted(
+                tuple(one)
+                for one in connection.execute(
+                    sa.select(*(column for column in table.c if column.name not in LATER))
+                )
+            )
             for table in tables
         }
 
@@ -100,7 +109,7 @@ def test_postgres_comes_to_the_tables_as_declared(postgres: str) -> None:
     engine = sa.create_engine(sa.make_url(postgres).set(drivername="postgresql+psycopg"))
 
     def declared(_: Any, name: str | None, kind: str, *__: Any) -> bool:
-        return not (kind == "table" and (name or "").startswith("segments_"))
+        return schema.is_declared(name, kind)
 
     with engine.connect() as connection:
         context = MigrationContext.configure(

@@ -29,6 +29,10 @@ from hansard.api import (
     health,
     jobs,
     live,
+    meeting_export,
+    meeting_findings,
+    meeting_segments,
+    meetings,
     metrics,
     openai,
     statistics,
@@ -61,6 +65,10 @@ _RESOURCES = (
     statistics,
     webhooks,
     live,
+    meeting_export,  # before meetings: there, "export" would be an id
+    meetings,
+    meeting_segments,
+    meeting_findings,
     openai,
 )
 
@@ -70,6 +78,7 @@ _SENT = (
     "X-Request-ID",
     "Content-Type",
     "Idempotency-Key",
+    "If-Match",
     "If-None-Match",
     "Last-Event-ID",
     "Range",

@@ -27,8 +27,10 @@ from hansard.errors import (
     UnknownJob,
 )
 from hansard.formats import Layout
+from hansard.formats.layout import Segments
+from hansard.meetings.turns import as_segments, turns_of
 from hansard.model import JobState, Value
-from hansard.store import transcripts, views
+from hansard.store import meetings, transcripts, views
 
 if TYPE_CHECKING:
     from hansard.formats import Format
@@ -129,9 +131,17 @@ def _render(at: Desk, job: str, chosen: Format, layout: Layout) -> Rendered:
     head = transcripts.head(at.reader, job)
     if head is None:
         raise InvalidState(f"Job {job} has no transcript.", hint="Its events tell when it has.")
-    segments = partial(transcripts.stream, at.reader, job)
+    segments = _turns(at, job) if chosen.name == "rttm" else None
+    segments = segments or partial(transcripts.stream, at.reader, job)
     scratch = at.house.files.scratch
     return rendered(lambda out: chosen.write(head, segments, out, layout), scratch)
+
+
+def _turns(at: Desk, job: str) -> Segments | None:
+    """Who spoke when as it was found, overlaps included; ``None`` where it was not."""
+    with at.reader.read() as connection:
+        found = as_segments(turns_of(connection, job), meetings.names_of(connection, job))
+    return (lambda: iter(found)) if found else None
 
 
 @router.get(

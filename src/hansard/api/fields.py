@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from hansard.errors import BadRequest, UsageError
+from hansard.meetings.requests import Count, Speakers
 from hansard.model import Channels, Enhance, Prefer, Task, Value
 from hansard.outbound import see_that_it_may_be_called
 from hansard.transcription import Request
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 Note = Annotated[str, Meta(max_length=10_000)]
 Address = Annotated[str, Meta(min_length=1, max_length=2048)]
-
-DIARIZE: Final = "Speakers cannot be told apart yet: all is given to one speaker."
 
 
 class Fields(Value, frozen=True, forbid_unknown_fields=True):
@@ -43,8 +42,12 @@ class Fields(Value, frozen=True, forbid_unknown_fields=True):
     """9 goes first."""
     channels: Channels = "mix"
     """``separate`` transcribes each channel by itself."""
-    diarize: bool = False
-    """Tell speakers apart."""
+    diarize: bool | None = None
+    """Tell speakers apart, in a job that follows; as the service is set up where it is not said."""
+    min_speakers: Count | None = None
+    """At least so many speak."""
+    max_speakers: Count | None = None
+    """At most so many speak."""
     prompt: Note | None = None
     """Text that the recording continues."""
     hotwords: Note | None = None
@@ -94,12 +97,24 @@ class Fields(Value, frozen=True, forbid_unknown_fields=True):
             priority=self.priority,
             again=self.again,
             webhook=self.webhook_url,
+            speakers=self.speakers,
         )
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What the sender should know about what was asked for."""
-        return (DIARIZE,) if self.diarize else ()
+    def speakers(self) -> Speakers:
+        """What is wanted of who speaks. How many there are is only said where it is wanted.
+
+        Raises:
+            BadRequest: at least more than at most.
+        """
+        least, most = self.min_speakers, self.max_speakers
+        if least is not None and most is not None and least > most:
+            raise BadRequest(
+                f"There cannot be at least {least} speakers and at most {most}.",
+                hint="Give min_speakers and max_speakers, or neither.",
+            )
+        counted = least is not None or most is not None
+        return Speakers(self.diarize or (True if counted else self.diarize), least, most)
 
 
 NAMES: Final = Fields.__struct_fields__

@@ -16,7 +16,14 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from hansard.api import openai_answer, openai_schema, openai_stream, openai_wait, submission
+from hansard.api import (
+    followed,
+    openai_answer,
+    openai_schema,
+    openai_stream,
+    openai_wait,
+    submission,
+)
 from hansard.api.answers import answer, described
 from hansard.api.desk import Desk, client, desk
 from hansard.api.limits import upload_slot
@@ -115,7 +122,10 @@ async def _serve(request: Request, task: Task) -> Response:
     ended = await openai_wait.ended(at, request, job)
     if ended is None:
         return Response(status_code=_LEFT)
-    return await openai_answer.answer(at, ended, asked, ignored)
+    unknown = None
+    if asked.form == "diarized_json" and not openai_wait.is_silent(ended):
+        unknown = await followed.speakers(at, ended)
+    return await openai_answer.answer(at, ended, asked, ignored, unknown)
 
 
 def _length(at: Desk, form: Form) -> float:

@@ -33,8 +33,12 @@ _LEAST = 1e-10
 """No probability is taken for less: its logarithm must be a number."""
 
 
-async def answer(desk: Desk, job: Job, asked: Asked, ignored: tuple[str, ...]) -> Response:
+async def answer(
+    desk: Desk, job: Job, asked: Asked, ignored: tuple[str, ...], unknown: str | None = None
+) -> Response:
     """A completed job, in the form that was asked for.
+
+    ``unknown`` is why its speakers are not known: all is then given to one, and a header says so.
 
     Raises:
         UnknownJob: it was removed meanwhile.
@@ -44,6 +48,8 @@ async def answer(desk: Desk, job: Job, asked: Asked, ignored: tuple[str, ...]) -
     if asked.logprobs and not await desk.work(_sure, desk, job):
         ignored = (*ignored, "include")
     kind, headers = _kind(asked), told(job, ignored)
+    if unknown is not None:
+        headers["x-hansard-speakers"] = f"unknown: {unknown}"
     if made.at_hand:
         return Response(made.read(0, made.size), 200, headers, kind)
     headers["content-length"] = str(made.size)

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from hansard.api.submission import see_that_model_is_known
 from hansard.config import Settings
 from hansard.errors import InvalidField, UnknownModel
+from hansard.meetings.requests import Speakers
 from hansard.model import Detection, Task, Value
 from hansard.speech import wire
 from hansard.transcription import Request
@@ -105,6 +106,7 @@ def read(fields: Iterable[tuple[str, str]], task: Task, settings: Settings) -> A
             hotwords=_hotwords(form),
             priority=PRIORITY,
             detection=_detection(form, settings),
+            speakers=Speakers(True if answer == "diarized_json" else None),
         ),
         form=answer,
         words=words,

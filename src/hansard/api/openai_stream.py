@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
+from hansard.api import followed, openai_error, openai_wait
 from hansard.api import openai_answer as bodies
-from hansard.api import openai_error, openai_wait
 from hansard.api.desk import Desk
 from hansard.api.openai_request import Asked
 from hansard.api.openai_settled import Row, Settled
@@ -51,11 +51,15 @@ async def events(desk: Desk, job: Job, asked: Asked) -> AsyncIterator[bytes]:
         async with _followed(desk, job) as inbox:
             async for item in _arriving(inbox):
                 if isinstance(item, Segment):
-                    yield told.more(item)
+                    if asked.form != "diarized_json":  # who speaks is known at the end
+                        yield told.more(item)
                 elif isinstance(item, Job):
                     last = openai_wait.see_that_it_is_whole(item)
                 else:
                     yield b": still listening\n\n"
+        if asked.form == "diarized_json":
+            async for quiet in _until_speakers_are_known(desk, last):
+                yield quiet
         async for event in _rest(desk, last, told):
             yield event
     except HansardError as error:
@@ -63,6 +67,21 @@ async def events(desk: Desk, job: Job, asked: Asked) -> AsyncIterator[bytes]:
         yield b"event: error\n" + _event({"type": "error", "error": openai_error.said(error)})
         return
     yield b"data: [DONE]\n\n"
+
+
+async def _until_speakers_are_known(desk: Desk, job: Job) -> AsyncIterator[bytes]:
+    """Comments on a line that must not fall silent; where speakers stay unknown, one says why."""
+    if openai_wait.is_silent(job):
+        return
+    waiting = asyncio.create_task(followed.speakers(desk, job))
+    try:
+        while not (await asyncio.wait((waiting,), timeout=KEEP_ALIVE))[0]:
+            yield b": still telling speakers apart\n\n"
+        unknown = waiting.result()
+    finally:
+        waiting.cancel()
+    if unknown is not None:
+        yield f": speakers are not known: {unknown}\n\n".encode()
 
 
 def empty(asked: Asked, seconds: float) -> Iterator[bytes]:

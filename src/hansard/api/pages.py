@@ -39,7 +39,9 @@ class PageQuery(BaseModel):
         default_factory=list, max_length=6, description="In one of these states."
     )
     kind: str | None = Field(
-        None, max_length=32, description="Of this kind: `transcribe` or `live`."
+        None,
+        max_length=32,
+        description="Of this kind: `transcribe` or `live`; jobs also `speakers` or `insight`.",
     )
     since: datetime | None = Field(
         None, alias="from", description="Created then or later: ISO 8601, or epoch seconds."
@@ -49,14 +51,15 @@ class PageQuery(BaseModel):
         None, max_length=100, description="Has this in its name, whatever the case."
     )
 
-    def wanted(self) -> views.Filter:
-        """The same as the store takes it."""
+    def wanted(self, *, whole: bool) -> views.Filter:
+        """The same as the store takes it; ``whole``: without what only follows others."""
         return views.Filter(
             tuple(dict.fromkeys(self.status)),
             self.kind,
-            _moment(self.since),
-            _moment(self.until),
+            epoch(self.since),
+            epoch(self.until),
             self.text,
+            whole,
         )
 
 
@@ -92,8 +95,10 @@ def _asked(request: Request) -> PageQuery:
         ) from error
 
 
-async def page(request: Request) -> Response:
+async def page(request: Request, *, whole: bool = False) -> Response:
     """A page as an answer: one look into the store, as fast on the last page as on the first.
+
+    ``whole``: only transcriptions, not what follows them.
 
     Raises:
         RequestValidationError: the address asks for what there is not.
@@ -101,7 +106,7 @@ async def page(request: Request) -> Response:
     """
     at, who, query = desk(request), client(request), _asked(request)
     after = None if query.cursor is None else _after(query.cursor)
-    wanted = query.wanted()
+    wanted = query.wanted(whole=whole)
 
     async def make() -> Made:
         asked = (wanted, after, query.limit)
@@ -147,7 +152,7 @@ def _made(
     return b'{"items":' + found.items + b',"next":' + further + b"}", moment
 
 
-def _moment(when: datetime | None) -> float | None:
+def epoch(when: datetime | None) -> float | None:
     """Seconds since the epoch; a time without a zone is UTC."""
     if when is None:
         return None

@@ -63,6 +63,10 @@ class JobStatus(Value, frozen=True):
     archived: float | None
     """Since when its words are in the archive and not in the store."""
     webhook_url: str | None
+    parent: str | None
+    """The transcription that this job is about, where it only follows one."""
+    revision: int | None
+    """Grows with every change of its meeting; `null` until there is a transcript."""
     links: JobLinks
 
 
@@ -146,6 +150,8 @@ EXAMPLE: dict[str, Any] = {
     "error": None,
     "archived": None,
     "webhook_url": None,
+    "parent": None,
+    "revision": None,
     "links": {
         "self": "/api/v1/transcriptions/1m7wkb3n3a9jd3",
         "events": "/api/v1/transcriptions/1m7wkb3n3a9jd3/events",
@@ -157,6 +163,7 @@ EXAMPLE: dict[str, Any] = {
 DONE: dict[str, Any] = EXAMPLE | {
     "state": "completed",
     "step": "finish",
+    "revision": 0,
     "finished": 1763656210.77,
     "progress": {
         "share": 1.0,

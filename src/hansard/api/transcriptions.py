@@ -37,6 +37,8 @@ from hansard.errors import (
     UploadConflict,
     from_failure,
 )
+from hansard.jobs import follow_ups
+from hansard.meetings.requests import SPEAKERS
 from hansard.model import Client, Failure, JobState, Value
 from hansard.outbound import see_that_it_may_be_called
 from hansard.store import direct, idempotency, uploads, views
@@ -141,7 +143,7 @@ async def create(request: Request) -> Response:
             see_that_it_may_be_called(asked.webhook_url, at.settings)
         whole = msgspec.json.encode(asked).decode()
         same = submission.fingerprint(whole, came.source, came.name)
-        notes = asked.notes
+        notes: tuple[str, ...] = ()
         async with submission.once(at, who, key, same) as (before, accepted):
             if before is None:
                 name, draft = await _recording(request, at, came, stack)
@@ -238,6 +240,10 @@ async def _accepted(
     if asked.sync:
         known = await ended(at, who, job, at.settings.serve.sync_seconds)
         if known.state == "completed":
+            if asked.speakers.diarize:
+                child = await at.read(follow_ups.latest, at.reader, job, SPEAKERS)
+                if child is not None:
+                    await ended(at, who, child.id, at.settings.serve.sync_seconds)
             return encoded(await whole(at, who, job, words=asked.words), 200, headers)
         if known.finished is not None:
             cause = known.error and from_failure(known.error)
@@ -310,7 +316,7 @@ async def _whole(at: Desk, who: Client, job: str, found: bytes, *, words: bool) 
 )
 async def every(request: Request) -> Response:
     """Pages by where the last one ended: the last page is as fast as the first."""
-    return await page(request)
+    return await page(request, whole=True)
 
 
 _DETAIL = {

@@ -22,6 +22,7 @@ from hansard.cli import (
     export,
     jobs,
     keys,
+    meetings,
     models,
     plan,
     serve,
@@ -62,6 +63,7 @@ app.command("transcribe")(transcribe.transcribe)
 app.command("check")(check.check)
 app.command("export")(export.export)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(meetings.app, name="meetings")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="database")

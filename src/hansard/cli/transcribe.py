@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hansard.cli.display import Display
     from hansard.cli.output import Output
     from hansard.jobs.progress import Progress
+    from hansard.meetings.requests import Speakers
     from hansard.model import Job
     from hansard.transcription import Request
     from hansard.wiring import House
@@ -47,6 +48,15 @@ def transcribe(
     channels: Annotated[
         Literal["mix", "separate"], typer.Option(help="separate: one speaker in each channel.")
     ] = "mix",
+    diarize: Annotated[
+        bool, typer.Option("--diarize", help="Wait until it is known who speaks.")
+    ] = False,
+    min_speakers: Annotated[
+        int | None, typer.Option(min=1, max=50, help="With --diarize: at least so many speak.")
+    ] = None,
+    max_speakers: Annotated[
+        int | None, typer.Option(min=1, max=50, help="With --diarize: at most so many speak.")
+    ] = None,
     track: Annotated[int, typer.Option(min=0, help="Audio track of a file with several.")] = 0,
     enhance: Annotated[
         Literal["auto", "on", "off"], typer.Option(help="Lift audio that is too quiet.")
@@ -113,12 +123,13 @@ def transcribe(
         max_cost=max_cost,
         priority=priority,
         again=again,
+        speakers=_speakers(diarize, min_speakers, max_speakers),
     )
     display = _display(events=events, quiet=quiet)
     with House(configured) as house, _terminable():
         try:
             with display.running():
-                run = _Run(house, display, written)
+                run = _Run(house, display, written, diarize=diarize)
                 for name, error in missing:
                     run.fail(name, error)
                 worst = run.all(list(zip(names, sources, strict=True)), request)
@@ -138,8 +149,11 @@ def transcribe(
 class _Run:
     """One call of the command: submit everything, follow each to its end, write what comes."""
 
-    def __init__(self, house: House, display: Display, output: Output) -> None:
+    def __init__(
+        self, house: House, display: Display, output: Output, *, diarize: bool = False
+    ) -> None:
         self._house = house
+        self._diarize = diarize
         self._display = display
         self._output = output
         self._heard_before: dict[str, int] = {}
@@ -174,8 +188,11 @@ class _Run:
                 self._display.notice(note)
         self._heard_before[submitted.job.id] = submitted.job.heard
         self._display.submitted(name, submitted.job.id, submitted.preflight.seconds)
-        if submitted.open:
-            self._house.entrust(self._display.notice)
+        if submitted.open or self._diarize:
+            from hansard.wiring import AFTER, SPEECH
+
+            pools = (*SPEECH, *AFTER) if self._diarize else SPEECH
+            self._house.entrust(self._display.notice, pools)
         return submitted.job.id
 
     def _follow(self, name: str, job: str) -> None:
@@ -184,6 +201,8 @@ class _Run:
         except HansardError as error:  # the store is in trouble: the job is not lost
             self.fail(name, error, job)
             return
+        if self._diarize and last.job.state == "completed":
+            self._tell_apart(name, job)
         found = self._house.transcript(job)
         if last.job.state != "completed" or found is None:
             self.fail(name, _ending(last.job), job)
@@ -192,6 +211,13 @@ class _Run:
             self._display.completed(name, last, self._output.write(name, *found))
         except HansardError as error:  # the transcript is safe in the store
             self.fail(name, error, job)
+
+    def _tell_apart(self, name: str, job: str) -> None:
+        """Wait until it is known who speaks; the words are written all the same if it is not."""
+        ended = self._house.speakers(job)
+        if ended is not None and ended.state != "completed":
+            why = ended.failure.message if ended.failure is not None else f"it was {ended.state}"
+            self._display.notice(f"{name}: who speaks is not known: {why}")
 
     def _watch(self, name: str, job: str) -> Progress:
         """Show a job until its end, and return how it was then."""
@@ -213,6 +239,20 @@ class _Run:
         """Say that a recording will not be transcribed; the others will."""
         self._worst = self._worst or error
         self._display.failed(name, error, job)
+
+
+def _speakers(diarize: bool, least: int | None, most: int | None) -> Speakers:
+    from hansard.errors import UsageError
+    from hansard.meetings.requests import Speakers
+
+    if not diarize and (least is not None or most is not None):
+        raise UsageError("Speakers are only counted with --diarize.", hint="Add --diarize.")
+    if least is not None and most is not None and least > most:
+        raise UsageError(
+            f"There cannot be at least {least} speakers and at most {most}.",
+            hint="Give --min-speakers and --max-speakers, or neither.",
+        )
+    return Speakers(True if diarize else None, least, most)
 
 
 def _ending(job: Job) -> HansardError:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from hansard.formats import wording
 from hansard.formats.layout import STANDARD, Layout, Segments
@@ -59,10 +59,21 @@ def _title(head: Transcript) -> str:
 
 
 def docx(head: Transcript, segments: Segments, out: BinaryIO, layout: Layout = STANDARD) -> None:
-    """Word (Office Open XML): as the Markdown, with styles and core properties.
+    """Word (Office Open XML): as the Markdown, with styles and core properties."""
+    word(head, segments, out, layout, _front)
+
+
+def word(
+    head: Transcript,
+    segments: Segments,
+    out: BinaryIO,
+    layout: Layout,
+    front: Callable[[Any, Transcript], None],
+) -> None:
+    """A Word document that ends with a transcript; ``front`` writes what comes before.
 
     python-docx makes everything but the paragraphs; these are written straight into the
-    archive, since a document tree of ten hours would not be small.
+    archive, since a document tree of ten hours would not be small. ``front`` gets its document.
     """
     import shutil
     import tempfile
@@ -70,11 +81,11 @@ def docx(head: Transcript, segments: Segments, out: BinaryIO, layout: Layout = S
 
     if not out.seekable():  # a pipe would make zipfile lay out its headers in another way
         with tempfile.TemporaryFile() as spool:
-            docx(head, segments, spool, layout)
+            word(head, segments, spool, layout, front)
             spool.seek(0)
             shutil.copyfileobj(spool, out)
         return
-    with zipfile.ZipFile(_skeleton(head)) as blank, zipfile.ZipFile(out, "w") as archive:
+    with zipfile.ZipFile(_skeleton(head, front)) as blank, zipfile.ZipFile(out, "w") as archive:
         for name in blank.namelist():
             info = zipfile.ZipInfo(name, _ZIP_TIME)
             info.compress_type = zipfile.ZIP_DEFLATED
@@ -92,7 +103,16 @@ def docx(head: Transcript, segments: Segments, out: BinaryIO, layout: Layout = S
                 part.write(after.encode())
 
 
-def _skeleton(head: Transcript) -> io.BytesIO:
+def _front(document: Any, head: Transcript) -> None:
+    document.add_heading(_title(head), 0)
+    table = document.add_table(0, 2, style="Table Grid")
+    for label, value in facts(head):
+        cells = table.add_row().cells
+        cells[0].text, cells[1].text = label, value
+    document.add_paragraph()
+
+
+def _skeleton(head: Transcript, front: Callable[[Any, Transcript], None]) -> io.BytesIO:
     """A Word file with everything but the paragraphs; the mark stands in their place."""
     import docx as python_docx
     from docx.enum.style import WD_STYLE_TYPE
@@ -106,12 +126,7 @@ def _skeleton(head: Transcript) -> io.BytesIO:
     body.base_style = document.styles["Normal"]
     body.paragraph_format.space_after = Pt(8)
 
-    document.add_heading(_title(head), 0)
-    table = document.add_table(0, 2, style="Table Grid")
-    for label, value in facts(head):
-        cells = table.add_row().cells
-        cells[0].text, cells[1].text = label, value
-    document.add_paragraph()
+    front(document, head)
     document.add_paragraph(_MARK)
 
     properties = document.core_properties

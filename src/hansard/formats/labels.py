@@ -1,4 +1,4 @@
-"""Formats for phoneticians and scorers: NIST CTM and Praat's TextGrid."""
+"""Formats for phoneticians and scorers: NIST's CTM and RTTM, and Praat's TextGrid."""
 
 from __future__ import annotations
 
@@ -36,6 +36,41 @@ def ctm(head: Transcript, segments: Segments, out: BinaryIO, layout: Layout = ST
                     f"{recording} {channel + 1} {_decimal(start)} {_decimal(length)} "
                     f"{word.text}{sure}\n".encode()
                 )
+
+
+_ONE_TURN = 0.3
+"""Seconds of silence of one speaker that do not end a turn: what NIST smooths its references by."""
+
+
+def rttm(head: Transcript, segments: Segments, out: BinaryIO, layout: Layout = STANDARD) -> None:
+    """NIST's RTTM (*Rich Transcription 2009*, appendix A): who spoke when, a turn a line.
+
+    Segments whose speaker is not known are left out. One walk; turns may overlap, and come in the
+    order of their start. Times are to the millisecond.
+    """
+    del layout
+    recording = "_".join(PurePath(wording.clean(head.name)).stem.split()) or "recording"
+    open_: dict[tuple[int, str], tuple[float, float]] = {}
+
+    def told(before: float) -> None:
+        over = [who for who, (_, end) in open_.items() if end + _ONE_TURN < before]
+        for channel, speaker in sorted(over, key=lambda who: (open_[who], who)):
+            start, end = open_.pop((channel, speaker))
+            onset, length = milliseconds(start), milliseconds(end) - milliseconds(start)
+            out.write(
+                f"SPEAKER {recording} {channel + 1} {_decimal(onset)} {_decimal(length)} "
+                f"<NA> <NA> {speaker} <NA> <NA>\n".encode()
+            )
+
+    for segment in segments():
+        speaker = "_".join(wording.clean(segment.speaker or "").split())
+        if not speaker:
+            continue
+        told(segment.start)
+        who = (segment.channel, speaker)
+        start, end = open_.get(who, (segment.start, segment.end))
+        open_[who] = (min(start, segment.start), max(end, segment.end))
+    told(float("inf"))
 
 
 def _decimal(ms: int) -> str:

@@ -92,6 +92,13 @@ _FORMATS = (
         labels.ctm,
     ),
     Format(
+        "rttm",
+        ".rttm",
+        "text/plain; charset=utf-8",
+        "NIST's turns: who spoke when",
+        labels.rttm,
+    ),
+    Format(
         "textgrid",
         ".TextGrid",
         "text/plain; charset=utf-8",

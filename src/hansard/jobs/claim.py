@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from hansard.jobs import shares
 from hansard.jobs.limits import UNKNOWN
 from hansard.jobs.shares import BOTH, Group
-from hansard.model import SAMPLE_RATE
+from hansard.model import SAMPLE_RATE, TRANSCRIBING
 from hansard.store.tables import IS_LEFT, IS_OPEN, jobs, windows
 from hansard.store.tables import shares as clocks
 
@@ -322,7 +322,7 @@ _MODELS = (
 _WAITING = (
     sa.select(sa.func.count())
     .select_from(jobs)
-    .where(IS_OPEN, jobs.c.state.in_(("queued", "retrying")))
+    .where(IS_OPEN, jobs.c.state.in_(("queued", "retrying")), jobs.c.kind.in_(TRANSCRIBING))
 )
 
 
@@ -333,7 +333,11 @@ def models(connection: sa.Connection, asked: dict[str, Any]) -> list[tuple[str, 
 
 
 def waiting(connection: sa.Connection) -> int:
-    """Jobs that nobody works on yet, or that wait to be tried again."""
+    """Jobs that nobody works on yet, or that wait to be tried again.
+
+    What follows them is not counted: it takes no place from a recording, and there is at most one
+    of each kind waiting for each transcript.
+    """
     return int(connection.scalar(_WAITING) or 0)
 
 

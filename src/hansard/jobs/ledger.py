@@ -271,7 +271,8 @@ class Ledger:
                     f"Job {row.id} was stopped before anything was recorded.",
                     hint="Begin a new one.",
                 )
-            self._see_room(connection, row.key, row.seconds, taking=True)
+            if row.parent is None:
+                self._see_room(connection, row.key, row.seconds, taking=True)
             states.revive(connection, row, by=by or self.owner, now=self._clock())
             return rows.job(states.row(connection, row.id))
 
@@ -283,7 +284,7 @@ class Ledger:
         forget: Callable[[str], None] = lambda _: None,
         discard: Callable[[str], None] = lambda _: None,
     ) -> bool:
-        """Remove a job with all that hangs on it; one that is open is cancelled first.
+        """Remove a job with all that hangs on it and follows it; an open one is cancelled first.
 
         Args:
             tenant: whose it must be; ``None`` for anybody's.
@@ -303,9 +304,10 @@ class Ledger:
             row = states.locked(connection, job_id, tenant)
             if row.state in OPEN_STATES:
                 states.end(connection, row.id, "cancelled", None, now=self._clock())
+            whole = [one.id for one in states.family(connection, row.id)]
             webhooks.forget(connection, row.id)
             place = archived.place(connection, row.id)
-            connection.execute(jobs.delete().where(jobs.c.id == row.id))
+            connection.execute(jobs.delete().where(jobs.c.id.in_(whole)))
             if place is not None:
                 discard(place)
             others = sa.select(jobs.c.id).where(jobs.c.recording == row.recording).limit(1)

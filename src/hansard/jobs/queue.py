@@ -34,6 +34,7 @@ from hansard.model import (
     Pool,
     Prepared,
     Recording,
+    Value,
     Window,
     WindowResult,
 )
@@ -65,10 +66,12 @@ class Queue(Ledger):
         seconds: float | None = None,
         webhook: str | None = None,
         kind: str = "transcribe",
+        request: Value | None = None,
     ) -> tuple[Job, bool]:
         """Add a job, or find the client's job that is this very work already.
 
-        A failed or cancelled one is taken up again where it stood.
+        A failed or cancelled one is taken up again where it stood. ``request`` is what is wanted
+        of the jobs that follow it.
 
         Returns:
             The job, and whether anything is left to be done for it.
@@ -92,6 +95,9 @@ class Queue(Ledger):
                     self._see_room(connection, client.key, found.seconds, taking=True)
                     states.revive(connection, found, by=client.key or client.tenant, now=now)
                 webhooks.also_tell(connection, job, webhook, now=now)
+                if request is not None and left:
+                    wanted = {"request": rows.json(request)}
+                    connection.execute(jobs.update().where(jobs.c.id == job).values(wanted))
             else:
                 self._see_room(connection, client.key, seconds, taking=True)
                 recordings.add(connection, recording)
@@ -103,6 +109,7 @@ class Queue(Ledger):
                 fresh = rows.fresh(kind, recording, options) | asked | whose
                 fresh |= {"id": job, "step": states.first_step(kind), "answers": answers}
                 fresh |= {"levels": rows.json(levels), "created": now}
+                fresh["request"] = None if request is None else rows.json(request)
                 connection.execute(jobs.insert().values(fresh))
             row = rows.job(states.row(connection, job))
             usage.add(connection, now, client.tenant, client.key, options.engine, calls=1)
@@ -393,6 +400,20 @@ class Queue(Ledger):
 
         self._surely(unit, back)
 
+    def keep(self, unit: Unit, write: Callable[[sa.Connection], None]) -> None:
+        """Write something that a step has found before it has ended; see :meth:`complete`.
+
+        Raises:
+            LeaseLost: the job is not ours any more, or was cancelled.
+        """
+
+        def note(_: bool) -> None:
+            with self.database.write() as connection:
+                self._see_that_it_is_ours(connection, unit)
+                write(connection)
+
+        self._surely(unit, note)
+
     def complete(self, unit: Unit, write: Callable[[sa.Connection], None]) -> None:
         """End a job well; ``write`` adds the transcript in the same transaction.
 
@@ -404,11 +425,9 @@ class Queue(Ledger):
 
         def end(again: bool) -> None:
             with self.database.write() as connection:
-                row = self._mine(connection, unit)
-                if again and row.state == "completed":
+                if again and self._mine(connection, unit).state == "completed":
                     return
-                if row.token != unit.token or row.finished is not None:
-                    raise LeaseLost(f"Job {unit.job.id} was cancelled or taken over.")
+                self._see_that_it_is_ours(connection, unit)
                 write(connection)
                 states.end(connection, unit.job.id, "completed", None, now=self._clock())
 
@@ -440,10 +459,17 @@ class Queue(Ledger):
         Raises:
             LeaseLost: it was deleted.
         """
-        found = next(iter(states.lock(connection, [unit.job.id])), None)
-        if found is None:
+        # What follows another writes about that one: it must not go meanwhile.
+        wanted = [name for name in (unit.job.parent, unit.job.id) if name is not None]
+        found = {row.id: row for row in states.lock(connection, wanted)}
+        if len(found) < len(wanted):
             raise LeaseLost(f"Job {unit.job.id} was deleted.")
-        return found
+        return found[unit.job.id]
+
+    def _see_that_it_is_ours(self, connection: sa.Connection, unit: Unit) -> None:
+        row = self._mine(connection, unit)
+        if row.token != unit.token or row.finished is not None:
+            raise LeaseLost(f"Job {unit.job.id} was cancelled or taken over.")
 
 
 class _Missed(Exception):

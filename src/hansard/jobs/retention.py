@@ -227,7 +227,10 @@ class Retention:
     # ── one removal ──────────────────────────────────────────────────────────────────────────
 
     def _ended(self, *, before: float, after: tuple[float, str] = _START) -> list[sa.Row[Any]]:
-        """Jobs that ended before a moment and not before another, the oldest first."""
+        """Jobs that ended before a moment and not before another, the oldest first.
+
+        What follows others is left out: it goes when they do.
+        """
         with self._database.read() as connection:
             return list(
                 connection.execute(
@@ -235,6 +238,7 @@ class Retention:
                     .where(
                         jobs.c.finished.is_not(None),
                         jobs.c.finished < before,
+                        jobs.c.parent.is_(None),
                         sa.tuple_(jobs.c.finished, jobs.c.id) > after,
                     )
                     .order_by(jobs.c.finished, jobs.c.id)
@@ -290,9 +294,10 @@ def remove(
         now = next(iter(states.lock(connection, [job])), None)
         if now is None or now.finished is None or now.recording != sha256:
             return None  # somebody else removed it, or took it up again
+        whole = [one.id for one in states.family(connection, job)]
         webhooks.forget(connection, job)
         place = archived.place(connection, job)
-        connection.execute(jobs.delete().where(jobs.c.id == job))
+        connection.execute(jobs.delete().where(jobs.c.id.in_(whole)))
         if place is not None:
             discard(place)
         size = _drop_media(connection, files, sha256)

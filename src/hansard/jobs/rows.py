@@ -80,6 +80,8 @@ def job(row: sa.Row[Any]) -> Job:
         heard=row.heard,
         planned_samples=row.planned_samples,
         heard_samples=row.heard_samples,
+        parent=row.parent,
+        request=row.request,
     )
 
 

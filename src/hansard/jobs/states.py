@@ -26,7 +26,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hansard.errors import EngineDied, HansardError, UnknownJob
-from hansard.jobs import rows, shares, webhooks
+from hansard.jobs import follow_ups, rows, shares, webhooks
 from hansard.model import POOLS, Failure, JobState, Step, Window, WindowResult
 from hansard.store import usage
 from hansard.store.tables import IS_LEFT, IS_OPEN, attempts, jobs, windows
@@ -146,6 +146,19 @@ def locked(connection: sa.Connection, job: str, tenant: str | None = None) -> sa
     """
     found = next(iter(lock(connection, [job])), None)
     return _tenants(found, job, tenant)
+
+
+def family(connection: sa.Connection, job: str) -> list[sa.Row[Any]]:
+    """A job and all that follows it, locked like :func:`lock`; empty where it is not there."""
+    found = lock(connection, [job])
+    while found:
+        # One that has just ended, while we waited for it, may have begun another.
+        known = {row.id for row in found}
+        more = [name for name in follow_ups.of(connection, job) if name not in known]
+        if not more:
+            break
+        found += lock(connection, more)
+    return found
 
 
 def plan(connection: sa.Connection, job: str, planned: Sequence[Window], hearing: int) -> None:
@@ -304,7 +317,10 @@ def end(
     row = connection.execute(_END, how).one()
     if row.planned or row.kind == "live":  # others have no windows
         connection.execute(_LET_GO_OF, {"job_id": job})
-    webhooks.note_end(connection, row, now=now)
+    if row.parent is None:
+        webhooks.note_end(connection, row, now=now)
+    else:
+        follow_ups.go_on(connection, row, now=now)
     # Last but for what hangs on it: whoever ends another job of this tenant waits for this row.
     usage.count_end(connection, row, now)
     if row.kind == "live":

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from hansard.config import Settings
 from hansard.errors import (
+    CostTooHigh,
     HansardError,
     MachineError,
     ModelBroken,
@@ -478,3 +479,16 @@ def find_device(settings: Settings) -> Device:
     import ctranslate2
 
     return "cuda" if ctranslate2.get_cuda_device_count() > 0 else "cpu"
+
+
+def see_that_it_is_paid(cost: float | None, limit: float | None) -> None:
+    """That an estimate is not above what somebody wants to pay.
+
+    Raises:
+        CostTooHigh: it is.
+    """
+    if limit is not None and (cost or 0.0) > limit:
+        raise CostTooHigh(
+            f"This would cost about {cost:.4g}, more than the limit of {limit:.4g}.",
+            hint="Raise --max-cost, or choose a local --model.",
+        )

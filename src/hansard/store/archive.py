@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from hansard.config import Settings
 from hansard.errors import FilesGone, HansardError, InvalidState, StoreBroken, UnknownJob
 from hansard.model import Value
-from hansard.store import archived, locks, packing, vault
+from hansard.store import archived, index, locks, packing, vault
 from hansard.store.database import Database
 from hansard.store.files import Files
 from hansard.store.tables import archives, jobs, metadata, segments, transcripts, windows
@@ -86,6 +86,7 @@ class Archive:
                 jobs.c.finished < before,
                 jobs.c.state == "completed",
                 archives.c.job.is_(None),
+                jobs.c.parent.is_(None),
                 jobs.c.id > after,
             )
             .order_by(jobs.c.id)
@@ -171,6 +172,11 @@ class Archive:
                     f"Job {job} is {row.state}: only completed ones are archived.",
                     hint="`hansard jobs delete` removes one for good.",
                 )
+            if row.parent is not None:
+                raise InvalidState(
+                    f"Job {job} follows job {row.parent}: it is that one that is archived.",
+                    hint=f"`hansard archive put {row.parent}`",
+                )
         opened = self._files.open_recording(row.recording) if audio else nullcontext()
         with self._files.folder() as folder, opened as media:
             path, counts = packing.pack(self._database, job, folder, media, row.recording)
@@ -232,7 +238,11 @@ class Archive:
         needed = (
             sa.select(jobs.c.id)
             .outerjoin(archives, archives.c.job == jobs.c.id)
-            .where(jobs.c.recording == recording, sa.func.coalesce(archives.c.audio, 0) == 0)
+            .where(
+                jobs.c.recording == recording,
+                jobs.c.parent.is_(None),
+                sa.func.coalesce(archives.c.audio, 0) == 0,
+            )
             .limit(1)
         )
         with self._database.write() as connection:
@@ -331,6 +341,7 @@ class Archive:
                     fit = [_fitting(tables[name], row) for table, row in piece if table == name]
                     if fit:
                         connection.execute(tables[name].insert(), fit)
+            index.keep(connection, entry.job)
 
     # ── removing ─────────────────────────────────────────────────────────────────────────────
 
@@ -369,7 +380,8 @@ class Archive:
 
 def _row(connection: sa.Connection, job: str, *, lock: bool = False) -> sa.Row[Any]:
     chosen: sa.Select[Any] = sa.select(
-        jobs.c.id, jobs.c.state, jobs.c.finished, jobs.c.created, jobs.c.recording
+        *(jobs.c.id, jobs.c.state, jobs.c.finished, jobs.c.created, jobs.c.recording),
+        jobs.c.parent,
     ).where(jobs.c.id == job)
     found = connection.execute(chosen.with_for_update() if lock else chosen).first()
     if found is None:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from hansard.config import Settings
-from hansard.model import Value
-from hansard.store import ids, partitions
+from hansard.model import TRANSCRIBING, Value
+from hansard.store import ids, partitions, schema
 from hansard.store.archive import Archive
 from hansard.store.database import Database
 from hansard.store.files import Files
@@ -79,7 +79,7 @@ def _schema(database: Database) -> Iterator[Finding]:
     from alembic.migration import MigrationContext
 
     def ours(name: str | None, kind: str, _: object) -> bool:
-        return not (kind == "table" and (name or "").startswith("segments_"))  # months
+        return schema.is_declared(name, kind)
 
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"include_name": ours})
@@ -168,7 +168,7 @@ def _transcripts(database: Database) -> Iterator[Finding]:
         .outerjoin(archives, archives.c.job == jobs.c.id)
         .where(
             jobs.c.state == "completed",
-            jobs.c.kind.in_(("transcribe", "live")),
+            jobs.c.kind.in_(TRANSCRIBING),
             transcripts.c.job.is_(None),
             archives.c.job.is_(None),
         )
@@ -247,7 +247,7 @@ def _named(database: Database) -> Iterator[tuple[str, str, bool]]:
             sa.func.max(jobs.c.id), jobs.c.recording, sa.func.max(sa.case((IS_OPEN, 1), else_=0))
         )
         .outerjoin(archives, archives.c.job == jobs.c.id)
-        .where(needed, ~jobs.c.recording.startswith(PLACEHOLDER))
+        .where(needed, jobs.c.parent.is_(None), ~jobs.c.recording.startswith(PLACEHOLDER))
         .group_by(jobs.c.recording)
         .order_by(jobs.c.recording)
     )

@@ -42,7 +42,10 @@ _LOCK = 0x4D_6F_76_65
 _TABLES = tuple(table for table in metadata.sorted_tables if table is not moves)
 """In the order of their foreign keys: what is pointed at comes first."""
 
-_LARGE = ("windows", "transcripts", "segments", "jobs", "recordings")
+_NUMBERED = (("windows", "id"), ("meetings", "number"), ("meeting_words", "number"))
+"""Tables that number their own rows."""
+
+_LARGE = ("meeting_words", "windows", "transcripts", "segments", "jobs", "recordings")
 
 Row = tuple[Any, ...]
 
@@ -348,10 +351,11 @@ def _said(error: psycopg.Error) -> str:
 
 def _settle(connection: psycopg.Connection[Any]) -> None:
     """What rests on the rows: the next id, the planner's figures, the statistics."""
-    connection.execute(
-        "SELECT setval(pg_get_serial_sequence('windows', 'id'), "
-        "(SELECT coalesce(max(id), 1) FROM windows), EXISTS (SELECT 1 FROM windows))"
-    )
+    for name, key in _NUMBERED:
+        connection.execute(
+            f"SELECT setval(pg_get_serial_sequence('{name}', '{key}'), "  # noqa: S608 names of ours
+            f"(SELECT coalesce(max({key}), 1) FROM {name}), EXISTS (SELECT 1 FROM {name}))"
+        )
     for name in _LARGE:
         connection.execute(f"ANALYZE {name}")
     connection.execute("REFRESH MATERIALIZED VIEW statistics")

@@ -36,7 +36,7 @@ _MEDIA = "media/"
 _PIECE = 500
 """Rows in memory at once."""
 
-_OWN = {"windows": ("id", "owner", "token", "lease_until")}
+_OWN = {"windows": ("id", "owner", "token", "lease_until"), "segments": ("terms",)}
 """Columns that mean nothing to another store: they are given anew."""
 
 _encode = msgspec.json.Encoder().encode

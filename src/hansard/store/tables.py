@@ -18,6 +18,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     String,
@@ -99,6 +100,10 @@ jobs = Table(
     Column("heard", Integer, nullable=False, server_default="0", comment="windows done"),
     Column("planned_samples", BigInteger, nullable=False, server_default="0"),
     Column("heard_samples", BigInteger, nullable=False, server_default="0"),
+    # What hangs on another job (who spoke, what it meant) names it, and says what is wanted. No
+    # foreign key: SQLite would have to make this table anew. Who deletes a job deletes these.
+    Column("parent", String(32)),
+    Column("request", Text, comment="JSON, of what a follow-up job is asked"),
     # All that a claim looks at before it has chosen: a thousand waiting jobs cost it one short
     # walk through this index, and jobs that have ended are not in it.
     Index(
@@ -114,6 +119,7 @@ jobs = Table(
     Index("ix_jobs_tenant", "tenant", "id"),
     Index("ix_jobs_tenant_state", "tenant", "state", "id"),
     Index("ix_jobs_recording", "recording"),
+    Index("ix_jobs_parent", "parent", **_where(text("parent IS NOT NULL"))),
 )
 
 attempts = Table(
@@ -176,6 +182,7 @@ segments = Table(
     Column("speaker", Text),
     Column("text", Text, nullable=False),
     Column("body", Text, nullable=False, comment="JSON of model.Segment"),
+    Column("terms", Text, comment="of the text, see store.terms: what is searched for"),
     PrimaryKeyConstraint("job", "position"),
     # By month: ids of jobs begin with the time, see ``store.partitions``.
     postgresql_partition_by="RANGE (job)",
@@ -330,6 +337,170 @@ archives = Table(
     Column("audio", Integer, nullable=False, server_default="0", comment="1: its media are there"),
     Column("archived", Double, nullable=False),
     Index("ix_archives_archived", "archived"),
+)
+
+meeting_words = Table(
+    "meeting_words",
+    metadata,
+    # Small and never used again: what full-text rows of its segments are numbered from.
+    Column(
+        "number",
+        Integer().with_variant(BigInteger, "postgresql"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    Column("job", ForeignKey("transcripts.job", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("words", Text, nullable=False, comment="all it is found by, see store.terms.composed"),
+    sqlite_autoincrement=True,
+)
+
+vocabulary = Table(
+    "vocabulary",
+    metadata,
+    Column("term", String(64), nullable=False, comment="a word as people write it, folded"),
+    Column("tenant", String(32), nullable=False),
+    PrimaryKeyConstraint("term", "tenant"),
+)
+
+meetings = Table(
+    "meetings",
+    metadata,
+    Column(
+        "number",
+        Integer().with_variant(BigInteger, "postgresql"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    Column("job", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("tenant", String(32), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("kind", String(64), nullable=False, comment="a template's name"),
+    Column("status", String(16), nullable=False, server_default="new"),
+    Column("held", Double, nullable=False, comment="when it began"),
+    Column("language", String(16)),
+    Column("seconds", Double, nullable=False),
+    Column("words", Integer, nullable=False, server_default="0"),
+    Column("segments", Integer, nullable=False, server_default="0"),
+    Column("mood", Double, comment="-1 to 1, once sentiment is known"),
+    Column("people", Text, nullable=False, server_default="[]", comment="JSON of findings.Person"),
+    Column("created", Double, nullable=False),
+    Column("changed", Double, nullable=False),
+    Column("revision", Integer, nullable=False, server_default="0", comment="grows with changes"),
+    # Of the words and speakers alone: findings made of an older one are stale.
+    Column("wording", Integer, nullable=False, server_default="0"),
+    Index("ix_meetings_tenant", "tenant", "job"),
+    Index("ix_meetings_held", "tenant", "held", "job"),
+    Index("ix_meetings_status", "tenant", "status", "job"),
+    sqlite_autoincrement=True,
+)
+
+meeting_tags = Table(
+    "meeting_tags",
+    metadata,
+    Column("job", ForeignKey("meetings.job", ondelete="CASCADE"), nullable=False),
+    Column("tag", String(64), nullable=False),
+    PrimaryKeyConstraint("job", "tag"),
+    Index("ix_meeting_tags_tag", "tag", "job"),
+)
+
+voices = Table(
+    "voices",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("tenant", String(32), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("vector", LargeBinary, nullable=False, comment="float32, little-endian"),
+    Column("method", String(64), nullable=False, comment="vectors of others are not comparable"),
+    Column("seconds", Double, nullable=False, comment="of speech it was learnt from"),
+    Column("created", Double, nullable=False),
+    Column("changed", Double, nullable=False),
+    UniqueConstraint("tenant", "name"),
+)
+
+speakers = Table(
+    "speakers",
+    metadata,
+    Column("job", ForeignKey("meetings.job", ondelete="CASCADE"), nullable=False),
+    Column("label", String(32), nullable=False, comment="as segments have it: S1, S2, …"),
+    Column("name", Text, comment="given or agreed to by a person"),
+    Column("voice", ForeignKey("voices.id", ondelete="SET NULL")),
+    Column("proposed", Text, comment="a name that the voice suggests"),
+    Column("confidence", Double, comment="0 to 1, of the proposal"),
+    Column("seconds", Double, nullable=False, server_default="0"),
+    Column("vector", LargeBinary, comment="float32, little-endian"),
+    Column("method", String(64)),
+    PrimaryKeyConstraint("job", "label"),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("job", ForeignKey("meetings.job", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False, comment="findings.Kind, or turns"),
+    Column("version", Integer, nullable=False, comment="from 1; the greatest is in force"),
+    Column("wording", Integer, nullable=False, comment="of the meeting, when it was made"),
+    Column("source", Text, nullable=False, comment="JSON of findings.Source"),
+    Column("body", Text, nullable=False, comment="JSON of the value"),
+    Column("created", Double, nullable=False),
+    PrimaryKeyConstraint("job", "kind", "version"),
+)
+
+corrections = Table(
+    "corrections",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("job", ForeignKey("meetings.job", ondelete="CASCADE"), nullable=False),
+    Column("target", String(16), nullable=False, comment="segment, speaker, summary, item, …"),
+    # What is corrected is known by when it was said, since positions move when speakers do.
+    Column("place", Text, nullable=False, comment="what of the target: seconds, a label, a key"),
+    Column("before", Text, comment="JSON"),
+    Column("after", Text, comment="JSON; NULL: removed"),
+    Column("by", Text, nullable=False, comment="the key, or the tenant"),
+    Column("at", Double, nullable=False),
+    Index("ix_corrections_job", "job", "id"),
+)
+
+embedders = Table(
+    "embedders",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("tenant", String(32), nullable=False),
+    Column("method", String(64), nullable=False, comment="like lsa-1, or a model's name"),
+    Column("dimensions", Integer, nullable=False),
+    Column("fitted", Integer, nullable=False, server_default="0", comment="passages it has seen"),
+    Column("body", LargeBinary, comment="what was fitted; NULL where nothing is"),
+    Column("created", Double, nullable=False),
+    Index("ix_embedders_tenant", "tenant", "id"),
+)
+
+passages = Table(
+    "passages",
+    metadata,
+    Column("job", ForeignKey("meetings.job", ondelete="CASCADE"), nullable=False),
+    Column("embedder", ForeignKey("embedders.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("first", Integer, nullable=False, comment="position of its first segment"),
+    Column("last", Integer, nullable=False),
+    Column("start", Double, nullable=False, comment="seconds"),
+    Column("end", Double, nullable=False),
+    Column("vector", LargeBinary, nullable=False, comment="float32, little-endian, of length 1"),
+    PrimaryKeyConstraint("job", "embedder", "position"),
+    Index("ix_passages_embedder", "embedder", "job"),
+)
+
+searches = Table(
+    "searches",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("tenant", String(32), nullable=False),
+    Column("key", String(16), comment="the API key that saved it"),
+    Column("name", Text, nullable=False),
+    Column("query", Text, nullable=False, comment="JSON of the search as it was asked"),
+    Column("webhook", Text, comment="address to tell of new meetings that match"),
+    Column("created", Double, nullable=False),
+    Column("matched", Integer, nullable=False, server_default="0"),
+    Column("last_match", Double),
+    Index("ix_searches_tenant", "tenant", "id"),
 )
 
 moves = Table(

@@ -91,7 +91,12 @@ def add(
 
 
 def count_end(connection: sa.Connection, row: sa.Row[Any], moment: float) -> None:
-    """Count a job that has ended, in the transaction that ended it; ``row`` is what it is now."""
+    """Count a job that has ended, in the transaction that ended it; ``row`` is what it is now.
+
+    What follows a transcription is not another one: nothing is counted for it here.
+    """
+    if row.parent is not None:
+        return
     cost = 0.0
     if row.planned or row.kind == "live":  # others have no windows
         cost = float(connection.scalar(_COST, {"of": row.id}) or 0.0)
@@ -112,7 +117,9 @@ def spent_today(connection: sa.Connection, key: str, moment: float) -> float:
     done = sa.select(sa.func.sum(usage.c.seconds)).where(
         usage.c.day == day(moment), usage.c.key == key
     )
-    waiting = sa.select(sa.func.sum(jobs.c.seconds)).where(IS_OPEN, jobs.c.key == key)
+    waiting = sa.select(sa.func.sum(jobs.c.seconds)).where(
+        IS_OPEN, jobs.c.key == key, jobs.c.parent.is_(None)
+    )
     # In one statement: a job that ends between two would be in neither.
     both = sa.select(done.scalar_subquery(), waiting.scalar_subquery())
     return sum(float(seconds or 0.0) for seconds in connection.execute(both).one())

@@ -39,6 +39,8 @@ class Filter(Value, frozen=True):
     """Before this moment."""
     text: str | None = None
     """In the name, whatever the case of its letters."""
+    whole: bool = False
+    """Only transcriptions, not what follows them."""
 
 
 class Page(Value, frozen=True):
@@ -93,12 +95,13 @@ def page_query(
     if wanted.until is not None:
         asked |= {"last": first_id(wanted.until + 0.001), "until": wanted.until}
     if wanted.text:
-        asked["text"] = sql.any_case([_cases(letter) for letter in wanted.text])
-    query: sa.TextClause = sql.page_query(tuple(asked))
+        asked["text"] = sql.any_case([cases(letter) for letter in wanted.text])
+    conditions = (*asked, "whole") if wanted.whole else tuple(asked)
+    query: sa.TextClause = sql.page_query(conditions)
     return query, {**asked, "tenant": tenant, "limit": limit}
 
 
-def _cases(letter: str) -> str:
+def cases(letter: str) -> str:
     """A letter in any case of its script, as far as that is one letter again."""
     forms = {letter, letter.lower(), letter.upper()}
     return "".join(sorted(form for form in forms if len(form) == 1))

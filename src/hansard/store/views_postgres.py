@@ -23,6 +23,7 @@ _CONDITIONS = {
     "since": "jobs.created + 0 >= :since",
     "until": "jobs.created + 0 < :until",
     "text": "jobs.name ~ :text",
+    "whole": "jobs.parent IS NULL",
 }
 _BELOW, _FROM = ("after", "last"), ("first",)
 """Ids that the page lies before, and from which on."""

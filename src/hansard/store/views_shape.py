@@ -13,6 +13,9 @@ from hansard.model import SAMPLE_RATE
 PLACE = "/api/v1/transcriptions/"
 """Where a job is found by those who follow its links."""
 
+_OWN = f"CASE WHEN jobs.parent IS NULL THEN '{PLACE}' ELSE '/api/v1/jobs/' END"
+"""What follows a transcription is none itself."""
+
 Fields = Mapping[str, "str | Fields"]
 """Names, and what they stand for in SQL."""
 
@@ -60,11 +63,14 @@ def fields(json: Callable[[str], str]) -> Fields:
         # It changes the version of all that is kept ready about the job: none outlives the archive.
         "archived": "(SELECT archives.archived FROM archives WHERE archives.job = jobs.id)",
         "webhook_url": "jobs.webhook",
+        "parent": "jobs.parent",
+        # So that whatever is made of a status is made anew when its words or speakers change.
+        "revision": "(SELECT meetings.revision FROM meetings WHERE meetings.job = jobs.id)",
         "links": {
-            "self": f"'{PLACE}' || jobs.id",
+            "self": f"{_OWN} || jobs.id",
             "events": f"'{PLACE}' || jobs.id || '/events'",
-            "download": f"'{PLACE}' || jobs.id || '/download'",
-            "audio": f"'{PLACE}' || jobs.id || '/audio'",
+            "download": f"'{PLACE}' || coalesce(jobs.parent, jobs.id) || '/download'",
+            "audio": f"'{PLACE}' || coalesce(jobs.parent, jobs.id) || '/audio'",
         },
     }
 

@@ -27,6 +27,7 @@ _CONDITIONS = {
     "last": "jobs.id < :last",
     "until": "jobs.created < :until",
     "text": "jobs.name GLOB :text",
+    "whole": "jobs.parent IS NULL",
 }
 
 

@@ -1,0 +1,1 @@
+"""What a meeting meant: summary, chapters, what was decided, and how it sounded."""

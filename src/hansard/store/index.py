@@ -1,0 +1,188 @@
+"""What is searched, kept in step with what was said: in the transaction that changes it.
+
+``segments.terms`` has the terms of each segment and ``meeting_words.words`` those of the whole
+meeting. Both databases index these two columns by themselves (SQLite by triggers, PostgreSQL by
+its nature), so whoever writes them need not think of the index, and what is deleted is gone from
+it. Whoever changes words, titles or names of speakers calls :func:`keep` afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePath
+
+import msgspec
+import sqlalchemy as sa
+
+from hansard.model import Value
+from hansard.store import terms
+from hansard.store.dialects import inserts
+from hansard.store.tables import (
+    jobs,
+    meeting_words,
+    meetings,
+    segments,
+    speakers,
+    transcripts,
+    vocabulary,
+)
+
+POSITIONS = 20
+"""Bits of a full-text row's number that are the segment's position; the others, its meeting's."""
+
+_SHORTEST, _LONGEST = 3, 32
+"""Characters of words that typos are held against."""
+
+
+class About(Value, frozen=True):
+    """What of a meeting, besides its words, is searched."""
+
+    tenant: str
+    title: str
+    language: str | None = None
+    speakers: tuple[str, ...] = ()
+
+
+class _Spoken(Value, frozen=True):
+    """What of a segment says how its words are taken."""
+
+    language: str | None = None
+
+
+_spoken = msgspec.json.Decoder(_Spoken).decode
+
+
+def title_of(name: str) -> str:
+    """What a meeting is called before anybody has said so: its file's name."""
+    return PurePath(name).stem or name
+
+
+class Indexing:
+    """The words of one transcript while it is being written."""
+
+    def __init__(self, connection: sa.Connection, job: str) -> None:
+        """``job`` has a row in ``transcripts`` already."""
+        self._connection = connection
+        self._job = job
+        self._about = about(connection, job)
+        self._counts: Counter[str] = Counter()
+        self._seen: set[str] = set()
+        connection.execute(meeting_words.insert().values(job=job, words=""))
+
+    def terms(self, text: str, language: str | None = None) -> str:
+        """The terms of a segment, for its row; they are counted."""
+        found = terms.terms(text, language or self._about.language)
+        self._counts.update(set(found))
+        self._seen |= terms.plain(text)
+        return " ".join(found)
+
+    def end(self) -> None:
+        """That was all."""
+        _put(self._connection, self._job, self._about, self._counts)
+        _learn(self._connection, self._about.tenant, self._seen)
+
+
+def about(connection: sa.Connection, job: str) -> About:
+    """What is known of a meeting; the job's own name where it has no row in ``meetings`` yet."""
+    row = connection.execute(
+        sa.select(jobs.c.tenant, jobs.c.name, jobs.c.language, meetings.c.title)
+        .add_columns(meetings.c.language.label("found"))
+        .outerjoin(meetings, meetings.c.job == jobs.c.id)
+        .where(jobs.c.id == job)
+    ).one()
+    named = connection.execute(
+        sa.select(speakers.c.label, speakers.c.name).where(speakers.c.job == job)
+    )
+    return About(
+        row.tenant,
+        title_of(row.name) if row.title is None else row.title,
+        row.found or row.language,
+        tuple(text for label, name in named for text in (label, name) if text),
+    )
+
+
+def keep(connection: sa.Connection, job: str) -> None:
+    """Bring the index in step with a meeting's words, title and speakers as they are now.
+
+    In the transaction that changed them. Nothing happens to a meeting without a transcript.
+    """
+    found = connection.scalar(sa.select(transcripts.c.job).where(transcripts.c.job == job))
+    if found is None:
+        return
+    known = about(connection, job)
+    counts: Counter[str] = Counter()
+    seen: set[str] = set()
+    changed = []
+    chosen = sa.select(
+        segments.c.position, segments.c.text, segments.c.body, segments.c.terms
+    ).where(segments.c.job == job)
+    for position, text, body, before in connection.execute(chosen):
+        now = terms.terms(text, _spoken(body).language or known.language)
+        counts.update(set(now))
+        seen |= terms.plain(text)
+        joined = " ".join(now)
+        if joined != before:
+            changed.append({"at": position, "now": joined})
+    if changed:
+        connection.execute(
+            segments.update()
+            .where(segments.c.job == job, segments.c.position == sa.bindparam("at"))
+            .values(terms=sa.bindparam("now")),
+            changed,
+        )
+    _put(connection, job, known, counts)
+    _learn(connection, known.tenant, seen)
+
+
+def _put(connection: sa.Connection, job: str, known: About, counts: Counter[str]) -> None:
+    words = terms.composed(
+        counts,
+        # A title's language is anybody's guess: it is found by stems and by words.
+        title=[*terms.terms(known.title), *terms.terms(known.title, "x")],
+        tenant=known.tenant,
+        speakers=(term for name in known.speakers for term in terms.terms(name, "x")),
+    )
+    put = _PUT[connection.dialect.name].values(job=job, words=words)
+    connection.execute(
+        put.on_conflict_do_update(
+            index_elements=["job"],
+            set_={"words": put.excluded.words},
+            where=meeting_words.c.words != put.excluded.words,
+        )
+    )
+
+
+def _learn(connection: sa.Connection, tenant: str, seen: Iterable[str]) -> None:
+    """Remember words for whoever mistypes them. They stay: who looks one up asks the index, too.
+
+    Only new ones are written, and in order, so that writers of one tenant meet each other rarely
+    and never in a circle.
+    """
+    worth = [
+        word for word in seen if _SHORTEST <= len(word) <= _LONGEST and not word[0].isdecimal()
+    ]
+    if connection.dialect.name == "sqlite":
+        among = sa.text(
+            "SELECT term FROM vocabulary WHERE tenant = :tenant "
+            "AND term IN (SELECT value FROM json_each(:words))"
+        )
+        known = connection.scalars(
+            among, {"tenant": tenant, "words": msgspec.json.encode(worth).decode()}
+        )
+    else:
+        among = sa.text(
+            "SELECT term FROM vocabulary WHERE tenant = :tenant "
+            "AND term = ANY(CAST(:words AS text[]))"
+        )
+        known = connection.scalars(among, {"tenant": tenant, "words": worth})
+    new = sorted(set(worth).difference(known))
+    if new:
+        connection.execute(
+            _LEARN[connection.dialect.name].on_conflict_do_nothing(),
+            [{"term": word, "tenant": tenant} for word in new],
+        )
+
+
+_PUT = inserts(meeting_words)
+_LEARN = inserts(vocabulary)

@@ -1,0 +1,173 @@
+"""Words as they are searched for: cut, folded and stemmed here, alike for both databases.
+
+Neither database's own cutting and stemming is used: they differ (Porter and Snowball, other words
+left out, other ideas of what a letter is), and so would what is found. What comes out are letters
+and digits with single spaces between, which both take as they are.
+
+English is stemmed by Snowball's algorithm (Porter 2, https://snowballstem.org); so are words whose
+language nobody knows. Other languages are folded only: case, accents and widths (Unicode TR 15
+and TR 21). Scripts without spaces between words are cut into single characters, and a word of
+theirs is searched for as a phrase.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+
+LONGEST = 64
+"""Characters of a term; what is longer is cut."""
+
+LEVELS = 6
+"""A meeting with a word in 2, 4, … 64 segments has it at level 1, 2, … 6: see :func:`composed`."""
+
+# In no text: private characters are no letters. So nobody can write what they mean.
+OF_TITLE = "\ue000"
+OF_TENANT = "\ue001"
+OF_SPEAKER = "\ue002"
+_OF_LEVEL = 0xE010
+
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
+)
+"""Thai, Lao, Burmese, Khmer, kana and Han."""
+
+# Vowel signs and accents are no letters to `\w`, but part of a word.
+_MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0963\u0966-\u109f\u1780-\u17d3"
+_LETTER = rf"(?:[^\W_]|[{_MARKS}])"
+_WORD = re.compile(rf"{_LETTER}+(?:['\u2019]{_LETTER}+)*")
+_PIECE = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}]){_LETTER})+")
+_DROPPED = re.compile("[\u0300-\u036f\u0591-\u05c7\u064b-\u065f]")
+_NO_PART = re.compile(rf"(?:[\W_](?<![{_MARKS}]))+")
+
+_REMEMBERED = 100_000
+"""Words whose terms are kept at hand: stemming one takes 40 µs, finding it again none."""
+
+Term = tuple[int, int, str]
+"""From and to which character of the word, and what is searched for."""
+
+
+def is_stemmed(language: str | None) -> bool:
+    """Whether words of a language are brought to their stems."""
+    return language is None or language.partition("-")[0] in ("", "en", "und")
+
+
+def terms(text: str, language: str | None = None) -> list[str]:
+    """The terms of a text, in order."""
+    known, make = _known(stemmed=is_stemmed(language))
+    found: list[str] = []
+    for word in _WORD.findall(text):
+        made = known.get(word)
+        if made is None:
+            made = make(word)
+        found += [term for _, _, term in made]
+    return found
+
+
+def spans(text: str, language: str | None = None) -> list[Term]:
+    """The same with their places in the text."""
+    _, make = _known(stemmed=is_stemmed(language))
+    return [
+        (word.start() + start, word.start() + end, term)
+        for word in _WORD.finditer(text)
+        for start, end, term in make(word[0])
+    ]
+
+
+def plain(text: str) -> set[str]:
+    """The words of a text as people write them, folded: what a typo is held against."""
+    return {_folded(word) for word in _WORD.findall(text)}
+
+
+def levelled(term: str, level: int) -> str:
+    """The term that a meeting has besides, where so many of its segments have it."""
+    return chr(_OF_LEVEL + level) + term if level else term
+
+
+def composed(
+    counts: Mapping[str, int], *, title: Iterable[str], tenant: str, speakers: Iterable[str]
+) -> str:
+    """All that a meeting is found by, in one text.
+
+    How often a word is there is written into the words: an index that knows only which meetings
+    have a term then gives the order as well, and gives it alike in both databases. It is the
+    quantized impact of Anh and Moffat (2002), with the logarithm of the count for the impact.
+
+    Args:
+        counts: in how many segments each term is.
+        title: the terms of the title.
+        tenant: whose it is.
+        speakers: the terms of the names of who speaks.
+    """
+    of_title = set(title)
+    found = {*counts, *of_title, OF_TENANT + tenant}
+    found |= {OF_TITLE + term for term in of_title}
+    found |= {OF_SPEAKER + term for term in speakers}
+    for term, count in counts.items():
+        for level in range(1, min(LEVELS, count.bit_length() - 1) + 1):
+            found.add(levelled(term, level))
+    return " ".join(sorted(found))
+
+
+# ── one word ─────────────────────────────────────────────────────────────────────────────────
+
+
+@cache
+def _known(
+    *, stemmed: bool
+) -> tuple[dict[str, tuple[Term, ...]], Callable[[str], tuple[Term, ...]]]:
+    """What is remembered of words, and how to find out about others."""
+    known: dict[str, tuple[Term, ...]] = {}
+    cut = _stemmed if stemmed else _cut
+
+    def make(word: str) -> tuple[Term, ...]:
+        made = known.get(word)
+        if made is None:
+            made = cut(word)
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            if len(word) <= LONGEST:
+                known[word] = made
+        return made
+
+    return known, make
+
+
+def _stemmed(word: str) -> tuple[Term, ...]:
+    if word.isascii():
+        stem = _stem()(word.lower()).replace("'", "")[:LONGEST]
+        return ((0, len(word), stem),) if stem else ()
+    straight = word.replace("\u2019", "'")
+    if straight.isascii():
+        return _stemmed(straight)
+    stem_of = _stem()
+    return tuple(
+        (start, end, stem_of(term) if term.isascii() else term) for start, end, term in _cut(word)
+    )
+
+
+@cache
+def _stem() -> Callable[[str], str]:
+    import snowballstemmer
+
+    stem: Callable[[str], str] = snowballstemmer.stemmer("english").stemWord
+    return stem
+
+
+def _cut(word: str) -> tuple[Term, ...]:
+    """The parts of a word that stand for themselves: at apostrophes, and between ideographs."""
+    if word.isascii() and word.isalnum():
+        return ((0, len(word), word.lower()[:LONGEST]),)
+    pieces = ((piece.start(), piece.end(), _folded(piece[0])) for piece in _PIECE.finditer(word))
+    return tuple(piece for piece in pieces if piece[2])
+
+
+def _folded(word: str) -> str:
+    if word.isascii():
+        return word.lower().replace("'", "")[:LONGEST]
+    wide = unicodedata.normalize("NFKD", word.casefold())
+    whole = unicodedata.normalize("NFKC", _DROPPED.sub("", wide))
+    return _NO_PART.sub("", whole)[:LONGEST]

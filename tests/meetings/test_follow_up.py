@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from tests.jobs.conftest import submit
+from tests.meetings.conftest import (
+    AFTER,
+    FOLLOWED,
+    TALK,
+    Makers,
+    Parts,
+    editor,
+    hold,
+    said,
+    segments_of,
+    work,
+)
+
+from hansard.errors import LeaseLost, MediaGone, NotMadeYet, UnknownJob, UnknownMeeting
+from hansard.jobs import claim, progress
+from hansard.jobs.queue import Queue
+from hansard.meetings import editing, follow_up, makers, reading
+from hansard.meetings.requests import Speakers
+from hansard.meetings.turns import Turn
+from hansard.store import meetings, voices
+from hansard.store.tables import deliveries, jobs, usage
+
+
+def follow_ups(queue: Queue, job: str) -> list[tuple[str, str]]:
+    with queue.database.read() as connection:
+        found = connection.execute(
+            sa.select(jobs.c.kind, jobs.c.state).where(jobs.c.parent == job).order_by(jobs.c.id)
+        )
+        return [(kind, state) for kind, state in found]
+
+
+def speakers(queue: Queue, job: str) -> list[tuple[str | None, str]]:
+    return [(one.speaker, one.text) for one in segments_of(queue, job)]
+
+
+def test_a_transcript_becomes_a_meeting(parts: Parts, queue: Queue) -> None:
+    job = hold(queue)
+    with queue.database.read() as connection:
+        row = meetings.row(connection, job, "local")
+        with pytest.raises(UnknownMeeting):
+            meetings.row(connection, job, "somebody else")
+    assert (row.title, row.kind, row.status, row.language) == ("a", "meeting", "new", "en")
+    assert (row.segments, row.words, row.seconds) == (4, 22, 20.0)
+    assert follow_ups(queue, job) == []
+    assert work(parts) == []
+
+
+def test_speakers_come_first_and_then_what_it_meant(
+    parts: Parts, queue: Queue, made: Makers
+) -> None:
+    job = hold(queue, settings=FOLLOWED)
+    assert follow_ups(queue, job) == [("speakers", "queued")]
+    assert work(parts) == ["speakers", "insight"]
+    assert follow_ups(queue, job) == [("speakers", "completed"), ("insight", "completed")]
+    assert speakers(queue, job) == [
+        ("S1", "Good morning everybody."),
+        ("S1", "We meet about the budget."),
+        ("S2", "I agree to that."),
+        ("S1", "Anna sends the numbers by Friday."),
+        ("S1", "Is that all? Yes."),
+    ]
+    kinds = ["summary", "chapters", "items", "sentiment", "statistics"]
+    assert made.asked == ["speakers None-None", *kinds]
+    shown = reading.shown(queue.database, "local", job, "items")
+    assert not shown.stale
+    assert shown.value.items[0].segments == (3,)
+    assert shown.times == {3: 8.0}
+    with queue.database.read() as connection:
+        row = meetings.row(connection, job)
+        found = {one.label: one.seconds for one in meetings.speakers_of(connection, job)}
+    assert row.mood == 0.25
+    assert row.segments == 5
+    assert found == {"S1": 17.5, "S2": 2.5}
+
+
+def test_without_speakers_meaning_is_found_all_the_same(
+    parts: Parts, queue: Queue, made: Makers
+) -> None:
+    made.error = MediaGone("The media were removed.")
+    job = hold(queue, settings=FOLLOWED)
+    assert work(parts) == ["speakers", "insight"]
+    assert follow_ups(queue, job) == [("speakers", "failed"), ("insight", "completed")]
+    assert speakers(queue, job) == [(None, segment.text) for segment in TALK]
+    assert reading.shown(queue.database, "local", job, "summary").value.short
+
+
+def test_finding_speakers_again_keeps_labels_names_and_what_people_said(
+    parts: Parts, queue: Queue, made: Makers
+) -> None:
+    job = hold(queue, settings=FOLLOWED)
+    work(parts)
+    who = editor(parts)
+    editing.rename(who, job, "S2", "Ben")
+    editing.reassign(who, job, 4, "S2")
+    editing.change_text(who, job, 3, "Anna sends the figures by Friday.")
+    # Found in another order, under other labels, and a little later.
+    made.turns = (Turn(0.0, 5.5, "x"), Turn(5.5, 7.9, "y"), Turn(7.9, 20.0, "x"))
+    asked = editing.find_speakers(who, job, Speakers(max_speakers=2))
+    assert work(parts) == ["speakers", "insight"]
+    assert made.asked[-6] == "speakers None-2"
+    assert progress.find(queue.database, asked).parent == job
+    assert speakers(queue, job) == [
+        ("S1", "Good morning everybody."),
+        ("S1", "We meet about the budget."),
+        ("Ben", "I agree to that."),
+        ("S1", "Anna sends the figures by Friday."),
+        ("Ben", "Is that all? Yes."),
+    ]
+
+
+def test_merged_speakers_stay_merged(parts: Parts, queue: Queue, made: Makers) -> None:
+    job = hold(queue, settings=FOLLOWED)
+    work(parts)
+    editing.merge(editor(parts), job, "S2", "S1")
+    assert {label for label, _ in speakers(queue, job)} == {"S1"}
+    editing.find_speakers(editor(parts), job, Speakers())
+    work(parts)
+    assert {label for label, _ in speakers(queue, job)} == {"S1"}
+    with queue.database.read() as connection:
+        assert [one.label for one in meetings.speakers_of(connection, job)] == ["S1"]
+    assert made.asked.count("speakers None-None") == 2
+
+
+def test_what_is_there_is_not_made_again(parts: Parts, queue: Queue, made: Makers) -> None:
+    job = hold(queue, settings=FOLLOWED)
+    work(parts)
+    before = len(made.asked)
+    editing.find_out(editor(parts), job, ["summary"])
+    assert work(parts) == ["insight"]
+    assert made.asked[before:] == ["summary"]
+    shown = reading.shown(queue.database, "local", job, "summary")
+    assert (shown.version, shown.stale) == (2, False)
+
+
+def test_a_worker_that_dies_half_way_is_replaced_where_it_was(
+    parts: Parts, queue: Queue, made: Makers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = hold(queue, settings=FOLLOWED)
+    unit = queue.claim_step(AFTER)
+    assert unit is not None
+    follow_up.speakers(parts, unit)
+    unit = queue.claim_step(AFTER)
+    assert unit is not None
+    find, count = made.find, 0
+
+    class Died(BaseException):
+        pass
+
+    def dies(*given: object) -> object:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise Died
+        return find(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(makers, "find", dies)
+    with pytest.raises(Died):
+        follow_up.insight(parts, unit)
+    monkeypatch.setattr(makers, "find", find)
+    queue.free(["me"])
+    with pytest.raises(LeaseLost):
+        queue.keep(unit, lambda _: None)
+    assert work(parts) == ["insight"]
+    assert [made.asked.count(kind) for kind in ("summary", "chapters", "items")] == [1, 1, 1]
+    assert reading.shown(queue.database, "local", job, "items").version == 1
+
+
+def test_channels_that_were_heard_apart_are_speakers(
+    parts: Parts, queue: Queue, made: Makers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_up, "_channels", lambda *_: 2)
+    talk = (said(0.0, "Hello there."), said(1.0, "Hi.", channel=1), said(5.0, "Bye."))
+    job = hold(queue, talk, settings=FOLLOWED)
+    assert work(parts) == ["speakers", "insight"]
+    assert [label for label, _ in speakers(queue, job)] == ["S1", "S2", "S1"]
+    assert "speakers None-None" not in made.asked
+    editing.reassign(editor(parts), job, 2, "S3")
+    editing.find_speakers(editor(parts), job, Speakers())
+    work(parts)
+    assert [label for label, _ in speakers(queue, job)] == ["S1", "S2", "S3"]
+
+
+def test_a_voice_that_is_remembered_is_remembered_for_its_tenant_alone(
+    parts: Parts, queue: Queue, made: Makers
+) -> None:
+    made.voices = {"a": b"1234", "b": b"5678"}
+    job = hold(queue, settings=FOLLOWED)
+    work(parts)
+    editing.rename(editor(parts), job, "S2", "Ben", remember=True)
+    with queue.database.read() as connection:
+        (known,) = voices.remembered(connection, "local", "v1")
+        assert voices.remembered(connection, "another", "v1") == []
+    assert (known.name, known.vector) == ("Ben", b"1234")
+
+
+# ── what follows is bounded, uncounted, and goes with its parent ─────────────────────────────
+
+
+@pytest.mark.usefixtures("made")
+def test_follow_ups_take_no_room_and_cost_no_quota(parts: Parts, queue: Queue) -> None:
+    hold(queue, settings=FOLLOWED)
+    with queue.database.read() as connection:
+        assert claim.waiting(connection) == 0
+        before = connection.execute(sa.select(usage)).all()
+        told = connection.scalar(sa.select(sa.func.count()).select_from(deliveries))
+    work(parts)
+    with queue.database.read() as connection:
+        assert connection.execute(sa.select(usage)).all() == before
+        assert connection.scalar(sa.select(sa.func.count()).select_from(deliveries)) == told
+
+
+def test_what_is_asked_again_while_it_waits_waits_once(
+    parts: Parts, queue: Queue, made: Makers
+) -> None:
+    job = hold(queue)
+    first = editing.find_out(editor(parts), job)
+    second = editing.find_out(editor(parts), job, ["items"])
+    assert first == second
+    assert work(parts) == ["insight"]
+    assert made.asked == ["items"]
+
+
+@pytest.mark.usefixtures("made")
+def test_follow_ups_go_with_their_parent(parts: Parts, queue: Queue) -> None:
+    job = hold(queue, settings=FOLLOWED)
+    unit = queue.claim_step(AFTER)
+    assert unit is not None
+    forgotten: list[str] = []
+    assert queue.delete("local", job, forget=forgotten.append)
+    assert forgotten == ["a"]
+    with pytest.raises(LeaseLost):
+        follow_up.speakers(parts, unit)
+    with pytest.raises(UnknownJob):
+        queue.get(unit.job.id)
+    with queue.database.read() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(jobs)) == 0
+
+
+@pytest.mark.usefixtures("made")
+def test_a_cancelled_follow_up_leaves_the_rest(parts: Parts, queue: Queue) -> None:
+    job = hold(queue, settings=FOLLOWED)
+    unit = queue.claim_step(AFTER)
+    assert unit is not None
+    queue.cancel(unit.job.id)
+    assert work(parts) == ["insight"]
+    assert follow_ups(queue, job) == [("speakers", "cancelled"), ("insight", "completed")]
+
+
+@pytest.mark.usefixtures("made")
+def test_what_was_not_made_says_so(parts: Parts, queue: Queue) -> None:
+    job = hold(queue)
+    with pytest.raises(NotMadeYet, match="was not made"):
+        reading.shown(queue.database, "local", job, "summary")
+    editing.find_out(editor(parts), job)
+    with pytest.raises(NotMadeYet, match="on its way"):
+        reading.shown(queue.database, "local", job, "summary")
+    submit(queue, "b")
+    with pytest.raises(UnknownMeeting):
+        reading.shown(queue.database, "another", job, "summary")
