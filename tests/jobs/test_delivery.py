@@ -231,6 +231,23 @@ def test_connections_that_are_cut_cost_nothing(postgres: str, broker: Settings) 
         wire.close()
 
 
+def test_a_connection_that_is_made_anew_leaves_no_socket_behind(rabbitmq: Settings) -> None:
+    parts = urlsplit(str(rabbitmq.broker))
+    assert parts.port is not None
+    wire = Wire(parts.port)
+    there = str(rabbitmq.broker).replace(f":{parts.port}", f":{wire.port}")
+    app = made(rabbitmq.model_copy(update={"broker": there}))
+    with app.connection_for_write() as connection:
+        before = connection.connection.sock
+        wire.cut()
+        with pytest.raises(OSError, match=r"closed|reset"):
+            connection.drain_events(timeout=60)
+        assert not connection.connected
+        assert connection.connection.sock is not before
+        assert before.fileno() == -1
+    wire.close()
+
+
 def test_a_broker_that_is_down_fails_nothing_and_is_named_once(
     postgres: str, broker: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
