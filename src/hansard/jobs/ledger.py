@@ -39,6 +39,11 @@ _RECENTLY = 600.0
 """Seconds over which it is measured how fast jobs end."""
 
 
+_ROOMY, _ROOMY_SECONDS = 10_000, 1.0
+"""A queue for so many is not counted again for so long after less than a quarter of it was taken:
+nobody submits another quarter meanwhile."""
+
+
 class Ledger:
     """The job table, seen by those who do not work on it. ``jobs.queue.Queue`` is the whole."""
 
@@ -69,6 +74,7 @@ class Ledger:
         self.reach = reach
         self._unheard: list[tuple[str, list[str]]] = []
         """Tokens and jobs of claims whose answer was lost."""
+        self._roomy_until = 0.0
         self._clock = clock
 
     # ── seeing ───────────────────────────────────────────────────────────────────────────────
@@ -331,10 +337,10 @@ class Ledger:
         many are told yes as there is room for. They pass one after the other once half of the
         places are taken; before that, waiting for each other would only make them slow.
         """
-        waiting = claim.waiting(connection)
+        waiting = self._waiting(connection)
         if taking and 2 * waiting >= self.settings.capacity:
             locks.alone(connection, "places")
-            waiting = claim.waiting(connection)
+            waiting = claim.waiting(connection, self.settings.capacity)
         if key is not None:
             now = self._clock()
             usage.see_that_quota_is_left(connection, key, seconds or 0.0, now, deciding=taking)
@@ -345,6 +351,17 @@ class Ledger:
             hint="Try again later; `retry_after` says when a place should be free.",
             retry_after=self._until_one_ends(connection),
         )
+
+    def _waiting(self, connection: sa.Connection) -> int:
+        """Jobs that wait, as far as that matters; few where there was much room a moment ago."""
+        now = time.monotonic()
+        if now < self._roomy_until:
+            return 0
+        capacity = self.settings.capacity
+        waiting = claim.waiting(connection, capacity)
+        if capacity >= _ROOMY and 4 * waiting < capacity:
+            self._roomy_until = now + _ROOMY_SECONDS
+        return waiting
 
     def _until_one_ends(self, connection: sa.Connection) -> float:
         """Seconds in which one job ends, as it went of late; a minute where none has."""
