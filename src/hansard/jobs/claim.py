@@ -79,7 +79,8 @@ def _served(found: Sequence[sa.Row[Any]]) -> dict[tuple[str, str], float]:
     return served | {(row.tenant, BOTH): row.tenant_served for row in found}
 
 
-def _names(group: Group) -> dict[str, Any]:
+def of(group: Group) -> dict[str, Any]:
+    """The parameters that name a group."""
     return {"of_priority": group.priority, "of_tenant": group.tenant, "of_lane": group.lane}
 
 
@@ -106,9 +107,16 @@ _IN_TIME = sa.or_(_OPEN.c.lane == "short", sa.not_(sa.bindparam("quick", type_=s
 def _seen(what: str, *columns: sa.ColumnElement[Any]) -> list[sa.ColumnElement[Any]]:
     """Columns of what a claim sees of a group, alike in every part of a union."""
     names = ("since", "step", "token", "attempt", "left")
-    kinds = (sa.Double(), sa.Text(), sa.Text(), sa.Integer(), sa.Double())
+    kinds: tuple[sa.types.TypeEngine[Any], ...] = (
+        sa.Double(),
+        sa.Text(),
+        sa.Text(),
+        sa.Integer(),
+        sa.Double(),
+    )
     absent = [sa.cast(sa.null(), kind) for kind in kinds]
-    given = dict(zip(names, absent, strict=True)) | {one.key or "": one for one in columns}
+    given: dict[str, sa.ColumnElement[Any]] = dict(zip(names, absent, strict=True))
+    given |= {one.key or "": one for one in columns}
     return [sa.literal_column(f"'{what}'").label("what"), *(given[n].label(n) for n in names)]
 
 
@@ -165,7 +173,7 @@ def steps(connection: sa.Connection, asked: dict[str, Any]) -> list[Turn]:
     last = shares.ranked((_group(row) for row in found if row.what == "ending"), served)
     free = _not_crowded(beginning, ready)
     first = shares.ranked(map(_group, free), _with_what_lies_ready(served, ready))
-    strokes = {_group(row) for row in free if row.step == "run" and row.token is None}
+    strokes = {_group(row) for row in free if row.step == "run" and not row.attempt}
     turns = []
     while first or last:
         # What only has to be finished goes first: it is quick, and somebody waits for it.
@@ -182,7 +190,7 @@ def _group(row: sa.Row[Any]) -> Group:
 def step(connection: sa.Connection, asked: dict[str, Any], turn: Turn) -> sa.Row[Any] | None:
     """The first job of a turn that nobody else has locked; locked from now on."""
     first = _FIRST_TO_END if turn.ends else _FIRST_TO_BEGIN
-    return connection.execute(first, asked | _names(turn.group)).first()
+    return connection.execute(first, asked | of(turn.group)).first()
 
 
 def _not_crowded(
@@ -288,7 +296,7 @@ def batch(
     found = connection.execute(_WINDOW_GROUPS, asked).all()
     groups = [Group(row.priority, row.tenant, row.lane, row.since) for row in found]
     for group in shares.ranked(groups, _served(found)):
-        for lead in connection.execute(_LEADING, asked | _names(group)).all():
+        for lead in connection.execute(_LEADING, asked | of(group)).all():
             chosen = _led_by(connection, lead, asked, batch=batch, lanes=lanes, most=ahead)
             if chosen is not None:
                 return chosen
@@ -402,6 +410,27 @@ TAKE_STEP = (
     .returning(jobs)
 )
 """Takes a job that :func:`step` gave; gives its row."""
+
+_AT_A_STROKE = (
+    sa.select(jobs.c.id)
+    .where(
+        *(_MINE, _IN_GROUP, _BEGINNING, _NOT_TOO_LONG),
+        jobs.c.step == "run",
+        jobs.c.token.is_(None),
+        jobs.c.attempt == 0,
+    )
+    .order_by(jobs.c.created, jobs.c.id)
+    .limit(sa.bindparam("wanted"))
+    .with_for_update(skip_locked=True)
+    .cte("at_a_stroke")
+)
+TAKE_STROKES = (
+    jobs.update()
+    .where(jobs.c.id.in_(sa.select(_AT_A_STROKE.c.id)))
+    .values(_UNDER_WAY | _HELD | {"attempt": 1})
+    .returning(jobs)
+)
+"""Takes up to ``wanted`` jobs of a turn that are done at a stroke and that nobody has tried yet."""
 
 _BEST = (
     sa.select(windows.c.id)

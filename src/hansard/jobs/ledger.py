@@ -32,7 +32,7 @@ NOBODY = Client()
 
 T = TypeVar("T")
 
-_ENDS = "ends of several jobs"
+ENDS = "ends of several jobs"
 """A lock: each end adds to the sums of a tenant, and two who end several jobs may meet there."""
 
 _RECENTLY = 600.0
@@ -40,8 +40,8 @@ _RECENTLY = 600.0
 
 
 _ROOMY, _ROOMY_SECONDS = 10_000, 1.0
-"""A queue for so many is not counted again for so long after less than a quarter of it was taken:
-nobody submits another quarter meanwhile."""
+"""A queue for so many is not counted again for so long, or a hundred times as long as counting
+took, after less than a quarter of it was taken: nobody submits another quarter meanwhile."""
 
 
 class Ledger:
@@ -129,7 +129,7 @@ class Ledger:
             with self.database.write() as connection:
                 ids = sorted({part.job.id for part in unit.parts} or {unit.job.id})
                 if len(ids) > 1:
-                    locks.alone(connection, _ENDS)
+                    locks.alone(connection, ENDS)
                 for row in states.lock(connection, ids):
                     tried = self._tried(connection, unit, row)
                     if row.state not in OPEN_STATES or tried is None:
@@ -148,7 +148,7 @@ class Ledger:
         """A model cannot be loaded: every open job that needs it fails, or waits for better."""
         now = self._clock()
         with self.database.write() as connection:
-            locks.alone(connection, _ENDS)
+            locks.alone(connection, ENDS)
             needing = connection.execute(
                 sa.select(jobs)
                 .where(
@@ -211,7 +211,7 @@ class Ledger:
             if connection.execute(late.where(in_hand).limit(1)).first() is None:
                 return []
         with self.database.write() as connection:
-            locks.alone(connection, _ENDS)
+            locks.alone(connection, ENDS)
             locked = late.where(in_hand).order_by(jobs.c.id).with_for_update(skip_locked=True)
             found = connection.execute(locked).all()
             for row in found:
@@ -360,7 +360,8 @@ class Ledger:
         capacity = self.settings.capacity
         waiting = claim.waiting(connection, capacity)
         if capacity >= _ROOMY and 4 * waiting < capacity:
-            self._roomy_until = now + _ROOMY_SECONDS
+            ended = time.monotonic()
+            self._roomy_until = ended + max(_ROOMY_SECONDS, 100 * (ended - now))
         return waiting
 
     def _until_one_ends(self, connection: sa.Connection) -> float:
