@@ -45,6 +45,7 @@ from hansard.jobs.delivery import Post, made
 from hansard.jobs.permits import Permits
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
+from hansard.jobs.steps import Write
 from hansard.jobs.worker import Crew
 from hansard.model import POOLS, Media, Pool, Recording
 from hansard.store.postgres import Postgres
@@ -75,8 +76,8 @@ def our_worker(address: str, *, deaf: bool) -> None:
         database.watch = lambda: None  # type: ignore[method-assign] # as where LISTEN cannot be had
     queue = Queue(database, secrets.token_hex(8), settings=ROOMY, pools=MAINTENANCE)
 
-    def work(unit: Unit) -> None:
-        queue.complete(unit, lambda _: None)
+    def work(_: Unit) -> Write:
+        return lambda _: None
 
     crew = Crew(queue, {"noop": {"run": work}}, _no_models, hands=configured.delivery.concurrency)
     seconds = configured.delivery.round_seconds

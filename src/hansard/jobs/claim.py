@@ -1,16 +1,14 @@
 """Which rows a worker should take next: the one place where SQL decides about urgency.
 
-First the groups of jobs that want something are found, by one walk through ``ix_jobs_open``;
-``shares`` ranks them; then the first rows of the best group are sought. Nothing is taken here: the
-queue does that, in a transaction that takes only what is still free. Any number of workers may
-have chosen the same: each takes what no other has locked, and none waits for another.
-
+First the groups of jobs that want something are found, by leaps through ``ix_jobs_open``
+(``groups``); ``shares`` ranks them; then the first rows of the best group are sought. Nothing is
+taken here: the queue does that, in a transaction that takes only what is still free. Any number of
+workers may have chosen the same: each takes what no other has locked, and none waits for another.
 Statements are built once: building one costs several times what SQLite needs to run it.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +16,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from hansard.jobs import shares
+from hansard.jobs.groups import KEYS, open_groups
 from hansard.jobs.limits import UNKNOWN
 from hansard.jobs.shares import BOTH, Group
 from hansard.model import SAMPLE_RATE, TRANSCRIBING
-from hansard.store.tables import IS_LEFT, IS_OPEN, jobs, windows
+from hansard.store.tables import IS_ENDING, IS_HEARABLE, IS_LEFT, IS_OPEN, jobs, windows
 from hansard.store.tables import shares as clocks
 
 RUN_AHEAD = 7200.0
@@ -43,9 +42,6 @@ _WITHIN_REACH = jobs.c.id.not_in(sa.bindparam("elsewhere", expanding=True))
 
 _LEFT = (jobs.c.planned_samples - jobs.c.heard_samples) / float(SAMPLE_RATE)
 
-_HEARABLE = sa.or_(jobs.c.planned_samples > jobs.c.heard_samples, jobs.c.kind == "live")
-"""May have windows to hear. Provisional ones, which only live jobs have, are in no sum."""
-
 IS_FREE_STEP = sa.and_(
     IS_OPEN,
     jobs.c.not_before <= _NOW,
@@ -63,9 +59,9 @@ _GROUP = (jobs.c.priority, jobs.c.tenant, jobs.c.lane)
 _IN_GROUP = sa.and_(*(column == sa.bindparam(f"of_{column.name}") for column in _GROUP))
 
 
-def _with_clocks(groups: sa.Select[Any]) -> sa.Select[Any]:
+def _with_clocks(groups: sa.Select[Any] | sa.CompoundSelect[Any]) -> sa.Select[Any]:
     """Groups, each with what its tenant and its lane were served."""
-    found = groups.group_by(*_GROUP).subquery()
+    found = groups.subquery()
     whole, lane = clocks.alias(), clocks.alias()
     return sa.select(
         found,
@@ -83,36 +79,74 @@ def _served(found: Sequence[sa.Row[Any]]) -> dict[tuple[str, str], float]:
     return served | {(row.tenant, BOTH): row.tenant_served for row in found}
 
 
-def _names(group: Group) -> dict[str, Any]:
+def of(group: Group) -> dict[str, Any]:
+    """The parameters that name a group."""
     return {"of_priority": group.priority, "of_tenant": group.tenant, "of_lane": group.lane}
 
 
 # ── steps ────────────────────────────────────────────────────────────────────────────────────
 
 
-_BEGINNING = sa.and_(
-    IS_FREE_STEP,
-    _WITHIN_REACH,
-    jobs.c.step.in_(("prepare", "run")),
-    sa.or_(jobs.c.lane == "short", sa.not_(sa.bindparam("quick", type_=sa.Boolean))),
+_NOT_TOO_LONG = sa.or_(jobs.c.lane == "short", sa.not_(sa.bindparam("quick", type_=sa.Boolean)))
+_BEGINNING = sa.and_(IS_FREE_STEP, _WITHIN_REACH, jobs.c.step.in_(("prepare", "run")))
+_ENDING = sa.and_(IS_FREE_STEP, IS_ENDING)
+
+_OPEN = open_groups()
+_ELDEST = (
+    sa.select(jobs.c.id)
+    .where(_BEGINNING, *(jobs.c[key] == _OPEN.c[key] for key in KEYS))
+    .order_by(jobs.c.created, jobs.c.id)
+    .limit(1)
+    .correlate(_OPEN)
+    .scalar_subquery()
 )
-_ENDING = sa.and_(IS_FREE_STEP, jobs.c.step == "finish")
+_AT = jobs.alias("eldest")
+_IN_TIME = sa.or_(_OPEN.c.lane == "short", sa.not_(sa.bindparam("quick", type_=sa.Boolean)))
+
+
+def _seen(what: str, *columns: sa.ColumnElement[Any]) -> list[sa.ColumnElement[Any]]:
+    """Columns of what a claim sees of a group, alike in every part of a union."""
+    names = ("since", "step", "token", "attempt", "left")
+    kinds: tuple[sa.types.TypeEngine[Any], ...] = (
+        sa.Double(),
+        sa.Text(),
+        sa.Text(),
+        sa.Integer(),
+        sa.Double(),
+    )
+    absent = [sa.cast(sa.null(), kind) for kind in kinds]
+    given: dict[str, sa.ColumnElement[Any]] = dict(zip(names, absent, strict=True))
+    given |= {one.key or "": one for one in columns}
+    return [sa.literal_column(f"'{what}'").label("what"), *(given[n].label(n) for n in names)]
+
 
 _STEP_GROUPS = _with_clocks(
-    sa.select(
-        *_GROUP,
-        sa.func.sum(_LEFT).label("left"),
-        sa.func.min(sa.case((_BEGINNING, jobs.c.created))).label("beginning"),
-        sa.func.min(sa.case((_ENDING, jobs.c.created))).label("ending"),
-    ).where(_MINE)
+    # The eldest of each group that is to be begun: no walk past those behind it.
+    sa.union_all(
+        sa.select(
+            *(_OPEN.c[column.name] for column in _GROUP),
+            *_seen(
+                "beginning",
+                *(_AT.c.created.label("since"), _AT.c.step, _AT.c.token, _AT.c.attempt),
+            ),
+        )
+        .join_from(_OPEN, _AT, _AT.c.id == sa.case((_IN_TIME, _ELDEST)))
+        .where(_OPEN.c.pool.in_(sa.bindparam("pools", expanding=True))),
+        sa.select(*_GROUP, *_seen("ending", sa.func.min(jobs.c.created).label("since")))
+        .where(_MINE, _ENDING)
+        .group_by(*_GROUP),
+        sa.select(*_GROUP, *_seen("ready", sa.func.sum(_LEFT).label("left")))
+        .where(_MINE, IS_HEARABLE)
+        .group_by(*_GROUP),
+    )
 )
 _FIRST_TO_BEGIN, _FIRST_TO_END = (
     sa.select(jobs)
-    .where(_MINE, _IN_GROUP, wanted)
+    .where(_MINE, _IN_GROUP, *wanted)
     .order_by(jobs.c.created, jobs.c.id)
     .limit(1)
     .with_for_update(skip_locked=True)
-    for wanted in (_BEGINNING, _ENDING)
+    for wanted in ((_BEGINNING, _NOT_TOO_LONG), (_ENDING,))
 )
 
 
@@ -122,6 +156,8 @@ class Turn:
 
     group: Group
     ends: bool
+    stroke: bool = False
+    """Its eldest job is done at a stroke, and nobody has tried it yet."""
 
 
 def steps(connection: sa.Connection, asked: dict[str, Any]) -> list[Turn]:
@@ -131,52 +167,53 @@ def steps(connection: sa.Connection, asked: dict[str, Any]) -> list[Turn]:
     short recordings, and finishing.
     """
     found = connection.execute(_STEP_GROUPS, asked).all()
-    if not found:
-        return []
+    beginning = [row for row in found if row.what == "beginning"]
+    ready = [row for row in found if row.what == "ready"]
     served = _served(found)
-    last = shares.ranked(
-        [
-            Group(row.priority, row.tenant, row.lane, row.ending)
-            for row in found
-            if row.ending is not None
-        ],
-        served,
-    )
-    first = shares.ranked(_not_crowded(found), _with_what_lies_ready(served, found))
+    last = shares.ranked((_group(row) for row in found if row.what == "ending"), served)
+    free = _not_crowded(beginning, ready)
+    first = shares.ranked(map(_group, free), _with_what_lies_ready(served, ready))
+    strokes = {_group(row) for row in free if row.step == "run" and not row.attempt}
     turns = []
     while first or last:
         # What only has to be finished goes first: it is quick, and somebody waits for it.
         ends = bool(last) and (not first or last[0].priority >= first[0].priority)
-        turns.append(Turn((last if ends else first).pop(0), ends))
+        group = (last if ends else first).pop(0)
+        turns.append(Turn(group, ends, not ends and group in strokes))
     return turns
+
+
+def _group(row: sa.Row[Any]) -> Group:
+    return Group(row.priority, row.tenant, row.lane, row.since)
 
 
 def step(connection: sa.Connection, asked: dict[str, Any], turn: Turn) -> sa.Row[Any] | None:
     """The first job of a turn that nobody else has locked; locked from now on."""
     first = _FIRST_TO_END if turn.ends else _FIRST_TO_BEGIN
-    return connection.execute(first, asked | _names(turn.group)).first()
+    return connection.execute(first, asked | of(turn.group)).first()
 
 
-def _not_crowded(found: Sequence[sa.Row[Any]]) -> list[Group]:
+def _not_crowded(
+    beginning: Sequence[sa.Row[Any]], ready: Sequence[sa.Row[Any]]
+) -> list[sa.Row[Any]]:
     """Groups with a job to begin, in whose lane there is not enough ready already."""
-    ready: defaultdict[tuple[str, str], float] = defaultdict(float)
-    free = []
-    for row in sorted(found, key=lambda row: -row.priority):
-        ready[row.tenant, row.lane] += row.left  # and all that is more urgent
-        if row.beginning is not None and ready[row.tenant, row.lane] < RUN_AHEAD:
-            free.append(Group(row.priority, row.tenant, row.lane, row.beginning))
-    return free
+
+    def lies_ready(row: sa.Row[Any]) -> float:  # with all that is more urgent
+        lane = (one for one in ready if (one.tenant, one.lane) == (row.tenant, row.lane))
+        return sum(float(one.left) for one in lane if one.priority >= row.priority)
+
+    return [row for row in beginning if lies_ready(row) < RUN_AHEAD]
 
 
-def _with_what_lies_ready(served: shares.Clocks, found: Sequence[sa.Row[Any]]) -> shares.Clocks:
+def _with_what_lies_ready(served: shares.Clocks, ready: Sequence[sa.Row[Any]]) -> shares.Clocks:
     """Clocks as they will be when all that is prepared was heard.
 
     So tenants take turns at preparing, too, while the engine has not come to any of it yet.
     """
     ahead = dict(served)
-    for row in found:
+    for row in ready:
         for whose in ((row.tenant, BOTH), (row.tenant, row.lane)):
-            ahead[whose] = ahead.get(whose, 0.0) + row.left
+            ahead[whose] = ahead.get(whose, 0.0) + float(row.left)
     return ahead
 
 
@@ -189,12 +226,14 @@ _HEARD_HERE = sa.and_(
     jobs.c.engine == sa.bindparam("engine"),
     jobs.c.model == sa.bindparam("model"),
     jobs.c.not_before <= _NOW,
-    _HEARABLE,
+    IS_HEARABLE,
 )
 _HAS_FREE = sa.exists().where(windows.c.job == jobs.c.id, IS_FREE_WINDOW)
 
 _WINDOW_GROUPS = _with_clocks(
-    sa.select(*_GROUP, sa.func.min(jobs.c.created).label("since")).where(_HEARD_HERE)
+    sa.select(*_GROUP, sa.func.min(jobs.c.created).label("since"))
+    .where(_HEARD_HERE)
+    .group_by(*_GROUP)
 )
 _LEADING = (
     sa.select(jobs.c.id, jobs.c.kind, jobs.c.language, jobs.c.batch_key, jobs.c.prepared)
@@ -257,7 +296,7 @@ def batch(
     found = connection.execute(_WINDOW_GROUPS, asked).all()
     groups = [Group(row.priority, row.tenant, row.lane, row.since) for row in found]
     for group in shares.ranked(groups, _served(found)):
-        for lead in connection.execute(_LEADING, asked | _names(group)).all():
+        for lead in connection.execute(_LEADING, asked | of(group)).all():
             chosen = _led_by(connection, lead, asked, batch=batch, lanes=lanes, most=ahead)
             if chosen is not None:
                 return chosen
@@ -319,10 +358,11 @@ _MODELS = (
     .group_by(jobs.c.engine, jobs.c.model)
     .order_by(sa.func.max(jobs.c.priority).desc(), sa.func.min(jobs.c.created))
 )
-_WAITING = (
-    sa.select(sa.func.count())
-    .select_from(jobs)
+_WAITING = sa.select(sa.func.count()).select_from(
+    sa.select(jobs.c.id)
     .where(IS_OPEN, jobs.c.state.in_(("queued", "retrying")), jobs.c.kind.in_(TRANSCRIBING))
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    .subquery()
 )
 
 
@@ -332,13 +372,13 @@ def models(connection: sa.Connection, asked: dict[str, Any]) -> list[tuple[str, 
     return [(row.engine, row.model) for row in found]
 
 
-def waiting(connection: sa.Connection) -> int:
-    """Jobs that nobody works on yet, or that wait to be tried again.
+def waiting(connection: sa.Connection, most: int) -> int:
+    """Jobs that nobody works on yet, or that wait to be tried again; no more than ``most``.
 
     What follows them is not counted: it takes no place from a recording, and there is at most one
     of each kind waiting for each transcript.
     """
-    return int(connection.scalar(_WAITING) or 0)
+    return int(connection.scalar(_WAITING, {"most": most}) or 0)
 
 
 # ── taking ───────────────────────────────────────────────────────────────────────────────────
@@ -374,6 +414,27 @@ TAKE_STEP = (
     .returning(jobs)
 )
 """Takes a job that :func:`step` gave; gives its row."""
+
+_AT_A_STROKE = (
+    sa.select(jobs.c.id)
+    .where(
+        *(_MINE, _IN_GROUP, _BEGINNING, _NOT_TOO_LONG),
+        jobs.c.step == "run",
+        jobs.c.token.is_(None),
+        jobs.c.attempt == 0,
+    )
+    .order_by(jobs.c.created, jobs.c.id)
+    .limit(sa.bindparam("wanted"))
+    .with_for_update(skip_locked=True)
+    .cte("at_a_stroke")
+)
+TAKE_STROKES = (
+    jobs.update()
+    .where(jobs.c.id.in_(sa.select(_AT_A_STROKE.c.id)))
+    .values(_UNDER_WAY | _HELD | {"attempt": 1})
+    .returning(jobs)
+)
+"""Takes up to ``wanted`` jobs of a turn that are done at a stroke and that nobody has tried yet."""
 
 _BEST = (
     sa.select(windows.c.id)

@@ -32,11 +32,16 @@ NOBODY = Client()
 
 T = TypeVar("T")
 
-_ENDS = "ends of several jobs"
+ENDS = "ends of several jobs"
 """A lock: each end adds to the sums of a tenant, and two who end several jobs may meet there."""
 
 _RECENTLY = 600.0
 """Seconds over which it is measured how fast jobs end."""
+
+
+_ROOMY, _ROOMY_SECONDS = 10_000, 1.0
+"""A queue for so many is not counted again for so long, or a hundred times as long as counting
+took, after less than a quarter of it was taken: nobody submits another quarter meanwhile."""
 
 
 class Ledger:
@@ -69,6 +74,7 @@ class Ledger:
         self.reach = reach
         self._unheard: list[tuple[str, list[str]]] = []
         """Tokens and jobs of claims whose answer was lost."""
+        self._roomy_until = 0.0
         self._clock = clock
 
     # ── seeing ───────────────────────────────────────────────────────────────────────────────
@@ -123,7 +129,7 @@ class Ledger:
             with self.database.write() as connection:
                 ids = sorted({part.job.id for part in unit.parts} or {unit.job.id})
                 if len(ids) > 1:
-                    locks.alone(connection, _ENDS)
+                    locks.alone(connection, ENDS)
                 for row in states.lock(connection, ids):
                     tried = self._tried(connection, unit, row)
                     if row.state not in OPEN_STATES or tried is None:
@@ -142,7 +148,7 @@ class Ledger:
         """A model cannot be loaded: every open job that needs it fails, or waits for better."""
         now = self._clock()
         with self.database.write() as connection:
-            locks.alone(connection, _ENDS)
+            locks.alone(connection, ENDS)
             needing = connection.execute(
                 sa.select(jobs)
                 .where(
@@ -205,7 +211,7 @@ class Ledger:
             if connection.execute(late.where(in_hand).limit(1)).first() is None:
                 return []
         with self.database.write() as connection:
-            locks.alone(connection, _ENDS)
+            locks.alone(connection, ENDS)
             locked = late.where(in_hand).order_by(jobs.c.id).with_for_update(skip_locked=True)
             found = connection.execute(locked).all()
             for row in found:
@@ -333,10 +339,10 @@ class Ledger:
         many are told yes as there is room for. They pass one after the other once half of the
         places are taken; before that, waiting for each other would only make them slow.
         """
-        waiting = claim.waiting(connection)
+        waiting = self._waiting(connection)
         if taking and 2 * waiting >= self.settings.capacity:
             locks.alone(connection, "places")
-            waiting = claim.waiting(connection)
+            waiting = claim.waiting(connection, self.settings.capacity)
         if key is not None:
             now = self._clock()
             usage.see_that_quota_is_left(connection, key, seconds or 0.0, now, deciding=taking)
@@ -347,6 +353,18 @@ class Ledger:
             hint="Try again later; `retry_after` says when a place should be free.",
             retry_after=self._until_one_ends(connection),
         )
+
+    def _waiting(self, connection: sa.Connection) -> int:
+        """Jobs that wait, as far as that matters; few where there was much room a moment ago."""
+        now = time.monotonic()
+        if now < self._roomy_until:
+            return 0
+        capacity = self.settings.capacity
+        waiting = claim.waiting(connection, capacity)
+        if capacity >= _ROOMY and 4 * waiting < capacity:
+            ended = time.monotonic()
+            self._roomy_until = ended + max(_ROOMY_SECONDS, 100 * (ended - now))
+        return waiting
 
     def _until_one_ends(self, connection: sa.Connection) -> float:
         """Seconds in which one job ends, as it went of late; a minute where none has."""

@@ -30,8 +30,9 @@ _log = logging.getLogger("hansard.delivery")
 MOST = 100
 """Permits that wait in a queue at the most: whoever counts them learns no more from more."""
 
-_GAP = 0.01
-"""Seconds between two announcements of one process: a burst of submissions needs few permits."""
+_GAP = 0.05
+"""Seconds between two announcements of one process: a burst of submissions needs few permits, and
+who received the first tells of what is left."""
 
 _PAUSE = 1.0
 """Seconds between two tries to reach a broker that has gone."""

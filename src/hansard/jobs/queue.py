@@ -12,18 +12,18 @@ window that is done stays done: whatever happens to the job, it is never claimed
 
 from __future__ import annotations
 
-import secrets
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 
-from hansard.errors import EngineDied, LeaseLost, StoreBusy, StoreGone
+from hansard.errors import LeaseLost
 from hansard.jobs import claim, rows, shares, states, webhooks
-from hansard.jobs.ledger import NOBODY, Ledger
+from hansard.jobs.ledger import NOBODY
 from hansard.jobs.rows import Unit
+from hansard.jobs.steps import LOOKS, Steps, poisoned
 from hansard.model import (
     LOCAL,
     OPEN_STATES,
@@ -31,7 +31,6 @@ from hansard.model import (
     Job,
     Levels,
     Options,
-    Pool,
     Prepared,
     Recording,
     Value,
@@ -41,15 +40,11 @@ from hansard.model import (
 from hansard.store import locks, recordings, usage
 from hansard.store.tables import jobs, windows
 
-_LOOKS = 64
-"""Times that a claim looks before it goes away: others were quicker each time, or hold everything
-that is left and do not let go of it."""
-
 _FURTHER = 6
 """Times that it looks twice as far."""
 
 
-class Queue(Ledger):
+class Queue(Steps):
     """Submit, claim, record, finish. Every method is one short transaction."""
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────
@@ -124,60 +119,6 @@ class Queue(Ledger):
 
     # ── claims ───────────────────────────────────────────────────────────────────────────────
 
-    def claim_step(
-        self, pools: Collection[Pool] | None = None, *, quick: bool = False
-    ) -> Unit | None:
-        """The most urgent job that is to be prepared or finished; ``None`` where there is none.
-
-        Args:
-            pools: kinds of work to choose from; the queue's own where it is not said.
-            quick: only what is over soon, so that somebody has a hand free for a short note.
-        """
-        among = self.pools if pools is None else frozenset(pools)
-        self._give_back_unheard()
-        # Looked for in one transaction and taken in another: idle workers do not hold up those
-        # who write. What somebody else took meanwhile is not taken again; then we look again.
-        for _ in range(_LOOKS):
-            now = self._clock()
-            with self.database.read() as connection:
-                asked = self._asked(connection, now, among) | {"quick": quick}
-                turns = claim.steps(connection, asked)
-            if not turns:
-                return None
-            for turn in turns:
-                taken = self._take_step(asked, turn)
-                if isinstance(taken, Unit):
-                    return taken
-                if taken:
-                    break  # not ours, and not as it was: who is next may be another
-        return None
-
-    def _take_step(self, asked: dict[str, Any], turn: claim.Turn) -> Unit | bool:
-        """The unit; or else whether something has changed."""
-        now = asked["now"]
-        held = self._held(now)
-        taking: list[str] = []
-        with self._taking(held["mark"], taking) as connection:
-            row = claim.step(connection, asked, turn)
-            if row is None:
-                return False  # others are taking all that there was
-            taking.append(row.id)
-            if self.reach is not None and not turn.ends and not self.reach.has(row):
-                return True
-            if row.token is not None:
-                states.note_worn(connection, row.id, row.step, owner=row.owner, now=now)
-            if row.attempt >= self.attempts:
-                cause = _poisoned(f"step {row.step}").failure()
-                states.end(connection, row.id, "failed", cause, now=now)
-                return True
-            taken = connection.execute(claim.TAKE_STEP, held | {"job": row.id}).one()
-        return Unit(held["mark"], row.step, rows.job(taken))
-
-    def waiting_models(self) -> list[tuple[str, str]]:
-        """Engine and model of jobs that have or will have windows to hear, urgent ones first."""
-        with self.database.read() as connection:
-            return claim.models(connection, self._asked(connection, self._clock(), self.pools))
-
     def claim_windows(self, engine: str, model: str, *, batch: int, lanes: int) -> Unit | None:
         """Up to ``batch`` windows of the most urgent job of a model, like in length.
 
@@ -187,7 +128,7 @@ class Queue(Ledger):
         """
         self._give_back_unheard()
         ahead = batch * max(claim.LOOK_AHEAD, lanes)
-        for look in range(_LOOKS):
+        for look in range(LOOKS):
             now = self._clock()
             with self.database.read() as connection:
                 asked = self._asked(connection, now, self.pools)
@@ -247,32 +188,6 @@ class Queue(Ledger):
             shares.charge(connection, _seconds(parts))
         return Unit(held["mark"], "listen", parts[0].job, parts)
 
-    @contextmanager
-    def _taking(self, mark: str, ids: list[str]) -> Iterator[sa.Connection]:
-        """A transaction that takes something of these jobs under a token.
-
-        Should the store go away at its end, it may have been taken, and nobody knows of it.
-        """
-        try:
-            with self.database.write(lasting=False, silent=True) as connection:
-                yield connection
-        except (StoreGone, StoreBusy):
-            if ids:
-                self._unheard.append((mark, ids))
-            raise
-
-    def _give_back_unheard(self) -> None:
-        """What was taken without our ever hearing of it, as if it had never been."""
-        while True:
-            try:
-                mark, ids = self._unheard.pop()
-            except IndexError:
-                return
-            with self._taking(mark, ids) as connection:
-                states.lock(connection, sorted(ids))
-                theirs = (windows.c.token == mark, jobs.c.token == mark)
-                states.let_go(connection, ids, *theirs, worn=False)
-
     def _is_fresh(self, row: sa.Row[Any]) -> bool:
         """Whether a window simply waits."""
         return row.token is None and row.attempt < self.attempts
@@ -288,7 +203,7 @@ class Queue(Ledger):
                 return
             if row.token is not None:
                 states.note_worn(connection, job.id, "listen", owner=row.owner, now=now)
-            cause = _poisoned(f"window {rows.window(row).index}").failure()
+            cause = poisoned(f"window {rows.window(row).index}").failure()
             states.end(connection, job.id, "failed", cause, now=now)
 
     def renew(self, units: Iterable[Unit]) -> None:
@@ -400,77 +315,6 @@ class Queue(Ledger):
 
         self._surely(unit, back)
 
-    def keep(self, unit: Unit, write: Callable[[sa.Connection], None]) -> None:
-        """Write something that a step has found before it has ended; see :meth:`complete`.
-
-        Raises:
-            LeaseLost: the job is not ours any more, or was cancelled.
-        """
-
-        def note(_: bool) -> None:
-            with self.database.write() as connection:
-                self._see_that_it_is_ours(connection, unit)
-                write(connection)
-
-        self._surely(unit, note)
-
-    def complete(self, unit: Unit, write: Callable[[sa.Connection], None]) -> None:
-        """End a job well; ``write`` adds the transcript in the same transaction.
-
-        It is called again where the store goes away in its middle.
-
-        Raises:
-            LeaseLost: the job is not ours any more, or was cancelled.
-        """
-
-        def end(again: bool) -> None:
-            with self.database.write() as connection:
-                if again and self._mine(connection, unit).state == "completed":
-                    return
-                self._see_that_it_is_ours(connection, unit)
-                write(connection)
-                states.end(connection, unit.job.id, "completed", None, now=self._clock())
-
-        self._surely(unit, end)
-
-    # ── inside a transaction ─────────────────────────────────────────────────────────────────
-
-    def _held(self, now: float) -> dict[str, Any]:
-        """What a claim writes, under the names that ``claim`` has for it."""
-        return {
-            "now": now,
-            "by": self.owner,
-            "mark": secrets.token_hex(16),
-            "until": now + self.lease_seconds,
-            "soft_seconds": self.settings.soft_seconds,
-            "soft_factor": self.settings.soft_factor,
-        }
-
-    def _asked(
-        self, connection: sa.Connection, now: float, pools: Collection[Pool]
-    ) -> dict[str, Any]:
-        """What every claim asks with."""
-        elsewhere = [] if self.reach is None else self.reach.elsewhere(connection, now)
-        return {"now": now, "pools": list(pools), "elsewhere": elsewhere}
-
-    def _mine(self, connection: sa.Connection, unit: Unit) -> sa.Row[Any]:
-        """The locked row of a job whose step is in our hands, or was.
-
-        Raises:
-            LeaseLost: it was deleted.
-        """
-        # What follows another writes about that one: it must not go meanwhile.
-        wanted = [name for name in (unit.job.parent, unit.job.id) if name is not None]
-        found = {row.id: row for row in states.lock(connection, wanted)}
-        if len(found) < len(wanted):
-            raise LeaseLost(f"Job {unit.job.id} was deleted.")
-        return found[unit.job.id]
-
-    def _see_that_it_is_ours(self, connection: sa.Connection, unit: Unit) -> None:
-        row = self._mine(connection, unit)
-        if row.token != unit.token or row.finished is not None:
-            raise LeaseLost(f"Job {unit.job.id} was cancelled or taken over.")
-
 
 class _Missed(Exception):
     """Others were quicker; what was begun is undone."""
@@ -487,10 +331,3 @@ def _seconds(parts: Iterable[rows.Part]) -> dict[tuple[str, str], float]:
 def _answers(tenant: str, identity: str) -> str:
     """What is unique: a tenant must not even learn that another has the same recording."""
     return identity if tenant == LOCAL else rows.digest(tenant, identity)
-
-
-def _poisoned(what: str) -> EngineDied:
-    return EngineDied(
-        f"The worker ended every time it came to {what}.",
-        hint="Look at memory with `hansard doctor`; another --model may pass.",
-    )

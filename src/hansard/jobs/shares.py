@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from hansard.jobs.groups import open_groups
 from hansard.model import Lane
 from hansard.store.dialects import Insert, inserts
 from hansard.store.tables import IS_OPEN, jobs, shares
@@ -115,7 +116,8 @@ def _not_behind(
 # ── in the store, inside the caller's transaction ────────────────────────────────────────────
 
 
-_ACTIVE = sa.select(jobs.c.tenant, jobs.c.lane).where(IS_OPEN).distinct()
+_OPEN = open_groups()
+_ACTIVE = sa.select(_OPEN.c.tenant, _OPEN.c.lane).distinct()
 _IS_ACTIVE = (
     sa.select(jobs.c.id)
     .where(
@@ -171,7 +173,7 @@ def clocks(connection: sa.Connection) -> dict[tuple[str, str], float]:
 def arrive(connection: sa.Connection, tenant: str, lane: Lane) -> None:
     """Call before a tenant gets an open job: nobody has saved up idle time."""
     if connection.execute(_IS_ACTIVE, {"of_tenant": tenant, "of_lane": lane}).first() is None:
-        # Only whoever begins anew looks through all that is open.
+        # Only whoever begins anew looks who else is there.
         pairs = [(row.tenant, row.lane) for row in connection.execute(_ACTIVE)]
         _write(connection, _SET, started(clocks(connection), pairs, tenant, lane))
 

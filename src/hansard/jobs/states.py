@@ -14,7 +14,9 @@ A claim of windows holds its jobs by the weakest lock there is (``FOR KEY SHARE`
 ends out and lets records and other claims pass; it takes windows that nobody has locked (``SKIP
 LOCKED``), and so waits for nobody but an end. A claim of a step skips locked jobs altogether, and
 so does renewing, which holds many rows: it comes again before the lease is over. Whoever may end
-several jobs at once goes alone among his like, since two of them could meet at two sums of usage.
+several jobs at once goes alone among his like, since two of them could meet at two sums of usage;
+only jobs that were done at a stroke are ended together beside each other (:func:`complete`),
+because their sums are written in the order of their names.
 """
 
 from __future__ import annotations
@@ -90,6 +92,17 @@ _END = (
         state=sa.bindparam("how"),
         finished=sa.bindparam("at"),
         failure=sa.bindparam("why"),
+        **rows.NOBODYS,
+    )
+    .returning(jobs)
+)
+_COMPLETE = (
+    jobs.update()
+    .where(jobs.c.id.in_(_IDS))
+    .values(
+        state="completed",
+        finished=sa.bindparam("at", type_=sa.Double),
+        failure=None,
         **rows.NOBODYS,
     )
     .returning(jobs)
@@ -325,6 +338,15 @@ def end(
     usage.count_end(connection, row, now)
     if row.kind == "live":
         drop_provisional(connection, job)
+
+
+def complete(connection: sa.Connection, ids: Sequence[str], *, now: float) -> None:
+    """Put jobs without windows, which are locked, at a good end."""
+    if not ids:
+        return
+    ended = connection.execute(_COMPLETE, {"ids": list(ids), "at": now}).all()
+    webhooks.note_ends(connection, ended, now=now)
+    usage.count_ends(connection, ended, now)
 
 
 def revive(connection: sa.Connection, found: sa.Row[Any], *, by: str, now: float) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -101,13 +102,21 @@ def also_tell(connection: sa.Connection, job: str, url: str | None, *, now: floa
 
 def note_end(connection: sa.Connection, row: sa.Row[Any], *, now: float) -> None:
     """Note for everybody who is to be told that a job has ended; its row says how."""
-    wanted = connection.execute(_WANTED, {"of": [_EVERY_JOB, row.id]}).all()
-    if row.webhook:
-        _note(connection, row, row.webhook, row.tenant, now)
-    for one in wanted:
-        _note(connection, row, one.url, row.tenant if one.job else HOUSE, now)
-    if any(one.job for one in wanted):
-        connection.execute(receivers.delete().where(receivers.c.job == row.id))
+    note_ends(connection, [row], now=now)
+
+
+def note_ends(connection: sa.Connection, ended: Sequence[sa.Row[Any]], *, now: float) -> None:
+    """Like :func:`note_end`, for several jobs."""
+    asked = [_EVERY_JOB, *(row.id for row in ended)]
+    wanted = connection.execute(_WANTED, {"of": asked}).all()
+    for row in ended:
+        if row.webhook:
+            _note(connection, row, row.webhook, row.tenant, now)
+        mine = [one for one in wanted if one.job in (_EVERY_JOB, row.id)]
+        for one in mine:
+            _note(connection, row, one.url, row.tenant if one.job else HOUSE, now)
+        if any(one.job for one in mine):
+            connection.execute(receivers.delete().where(receivers.c.job == row.id))
 
 
 _WANTED = sa.select(receivers).where(receivers.c.job.in_(sa.bindparam("of", expanding=True)))

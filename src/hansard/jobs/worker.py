@@ -1,10 +1,10 @@
 """Who does the work: threads that pull units from the queue until they are told to stop.
 
-Two threads for each pool take *steps* (preparing, finishing): one whatever there is, the other
-only what is over soon, so that a short note does not wait for a long hearing to be prepared. For
-each engine and model that jobs ask for, as many *lanes* as the engine has take windows. A watcher
-renews leases, ends what takes too long, frees what dead workers held, and opens lanes. Nothing is
-pushed: a thread without work sleeps on the store's bell.
+Two threads for each pool take *steps* (preparing, finishing, what is done at a stroke): one
+whatever there is, the other only what is over soon, so that a short note does not wait for a long
+hearing to be prepared. For each engine and model that jobs ask for, as many *lanes* as the engine
+has take windows. A watcher renews leases, ends what takes too long, frees what dead workers held,
+and opens lanes. Nothing is pushed: a thread without work sleeps on the store's bell.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from hansard import telemetry
 from hansard.errors import EngineError, HansardError, LeaseLost
+from hansard.jobs.armful import Armful, Pace
 from hansard.jobs.limits import unit_limit
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
+from hansard.jobs.steps import Write
 from hansard.model import POOLS, Pool, Step, Value
 from hansard.store.database import FEW
 
@@ -42,7 +44,9 @@ _NICENESS = 10
 HANDS = 2
 """Threads that take steps, of each pool: one any, one only what is over soon."""
 
-StepHandler = Callable[[Unit], None]
+StepHandler = Callable[[Unit], Write | None]
+"""Does a step. Of a job that is done at a stroke it may return what is to be written at its end;
+then the crew ends it well, together with others. All others end their step themselves."""
 
 Kinds = Mapping[str, Mapping[Step, StepHandler]]
 """Kind of job → its steps → who does them."""
@@ -71,8 +75,16 @@ class _InHand:
     hung: bool = False
 
 
-def work_once(queue: Queue, unit: Unit | None, handler: StepHandler) -> bool:
+def work_once(
+    queue: Queue,
+    unit: Unit | None,
+    handler: StepHandler,
+    ended: Callable[[Unit, Write], None] | None = None,
+) -> bool:
     """Do one unit and record how it went; ``False`` where there was none.
+
+    Should the handler return what is to be written at its end, ``ended`` is told; where nobody is,
+    it is written at once.
 
     Every error becomes a state of the job. One that Hansard does not know is a bug: it is logged
     with its traceback and the job fails with its name.
@@ -83,7 +95,9 @@ def work_once(queue: Queue, unit: Unit | None, handler: StepHandler) -> bool:
     if unit is None:
         return False
     try:
-        handler(unit)
+        write = handler(unit)
+        if write is not None:
+            (ended or queue.complete)(unit, write)
     except LeaseLost as lost:
         _log.info("%s: %s", unit.job.id, lost.message)
     except HansardError as error:
@@ -111,6 +125,10 @@ def _unexpected(error: Exception) -> HansardError:
         f"Something unexpected happened: {type(error).__name__}: {error}.",
         hint="The log has the details; please report it.",
     )
+
+
+def _written(write: Write, _: Unit) -> Write:
+    return write
 
 
 def _say_that_it_hangs(unit: Unit) -> None:
@@ -162,7 +180,10 @@ class Crew:
         self._clock = clock
         self._stop = threading.Event()
         self._guard = threading.Lock()
-        self._in_hand: dict[str, _InHand] = {}
+        self._in_hand: dict[tuple[str, str], _InHand] = {}
+        self._armfuls: set[Armful] = set()
+        self._turns = {pool: threading.Lock() for pool in self._pools}
+        """Of hands that do nothing one looks for work: all would find the same."""
         self._taken: Counter[Pool] = Counter()
         self._open_lanes: set[tuple[str, str]] = set()
         self._threads: list[threading.Thread] = []
@@ -229,17 +250,36 @@ class Crew:
             if unit is None:
                 return False
             telemetry.record("claim", time.perf_counter() - begun)
-            limit = unit_limit(self._queue.settings, unit)
-            with self._guard:
-                self._in_hand[unit.token] = _InHand(unit, self._clock(), limit)
-                self._taken[unit.job.pool] += 1
-            try:
-                with telemetry.span(f"unit.{unit.step}"):
-                    return work_once(self._queue, unit, handler)
-            finally:
-                with self._guard:
-                    self._in_hand.pop(unit.token, None)
+            with self._holding([unit]):
+                return self._work(unit, handler)
         return False
+
+    @contextmanager
+    def _holding(self, units: Sequence[Unit]) -> Iterator[None]:
+        """These are in hand: their leases are renewed."""
+        settings, now = self._queue.settings, self._clock()
+        held = {
+            (unit.token, unit.job.id): _InHand(unit, now, unit_limit(settings, unit))
+            for unit in units
+        }
+        with self._guard:
+            self._in_hand |= held
+            self._taken.update(unit.job.pool for unit in units)
+        try:
+            yield
+        finally:
+            with self._guard:
+                for key in held:
+                    self._in_hand.pop(key, None)
+
+    def _work(
+        self,
+        unit: Unit,
+        handler: StepHandler,
+        ended: Callable[[Unit, Write], None] | None = None,
+    ) -> bool:
+        with telemetry.span(f"unit.{unit.step}"):
+            return work_once(self._queue, unit, handler, ended)
 
     @contextmanager
     def _patient(self) -> Iterator[None]:
@@ -256,18 +296,82 @@ class Crew:
 
     def _take_steps(self, pool: Pool, *, quick: bool) -> None:
         _be_nice()
-        database = self._queue.database
-        claim = partial(self._queue.claim_step, (pool,), quick=quick)
+        pace = Pace()
         while not self._stop.is_set():
+            with self._patient():
+                units = self._claimed(pool, pace.most, quick=quick)
+                if units:
+                    begun = time.perf_counter()
+                    self._do_all(units)
+                    pace.took(len(units), time.perf_counter() - begun)
+
+    def _claimed(self, pool: Pool, most: int, *, quick: bool) -> list[Unit]:
+        """Steps to do; none where there is nothing, after a while or a ring."""
+        database = self._queue.database
+        with self._turns[pool]:
+            if self._stop.is_set():
+                return []
             seen = database.rings()
-            if not self._pull(claim, self._do_step):
+            begun = time.perf_counter()
+            units = self._queue.claim_steps((pool,), quick=quick, most=most)
+            if units:
+                telemetry.record("claim", time.perf_counter() - begun)
+                return units
+            if not quick:
                 database.wait(seen, self._nap())
+                return []
+        # Who looks only for what is over soon does not keep the others from looking for the rest.
+        database.wait(seen, self._nap())
+        return []
+
+    def _do_all(self, units: Sequence[Unit]) -> None:
+        """One after the other; the ends of those that leave theirs to the crew are written last."""
+        if len(units) == 1:
+            with self._holding(units):
+                self._work(units[0], self._do_step)
+            return
+        armful = Armful(units)
+        with self._guard:
+            self._armfuls.add(armful)
+        try:
+            with self._holding(units):
+                while not self._stop.is_set() and (unit := armful.next(self._clock())) is not None:
+                    self._work(unit, self._do_step, armful.ended)
+                self._end(armful.ends())
+        finally:
+            with self._guard:
+                self._armfuls.discard(armful)
+            self._queue.release(armful.rest())
+
+    def _end(self, ends: Sequence[tuple[Unit, Write]]) -> None:
+        """Together; where one of them cannot be written, each by itself."""
+        try:
+            for unit in self._queue.complete_all(ends):
+                _log.info("job %s was cancelled or taken over", unit.job.id)
+        except LeaseLost as lost:
+            _log.info("%s", lost.message)
+        except Exception as error:  # noqa: BLE001 whichever it was says it by itself
+            _log.debug("ends are written one by one: %r", error)
+            for unit, write in ends:
+                work_once(self._queue, unit, partial(_written, write))
+
+    def _free_what_is_stuck(self) -> None:
+        """Nothing waits in a hand that has its hands full for longer than it thought."""
+        with self._guard:
+            armfuls = list(self._armfuls)
+        for armful in armfuls:
+            left, ends = armful.stuck(self._clock())
+            self._end(ends)
+            self._queue.release(left)
+            with self._guard:
+                for unit in (*left, *(unit for unit, _ in ends)):
+                    self._in_hand.pop((unit.token, unit.job.id), None)
 
     def _nap(self) -> float:
         return _NAP * max(1.0, self._queue.database.crowd / FEW)
 
-    def _do_step(self, unit: Unit) -> None:
-        self._kinds[unit.job.kind][unit.step](unit)
+    def _do_step(self, unit: Unit) -> Write | None:
+        return self._kinds[unit.job.kind][unit.step](unit)
 
     def _watch(self) -> None:
         database = self._queue.database
@@ -279,6 +383,7 @@ class Crew:
                 if "speech" in self._pools:
                     for pair in self._queue.waiting_models():
                         self._open(pair)
+                self._free_what_is_stuck()
                 now = time.monotonic()
                 if now - renewed >= beat:
                     self._queue.renew(self._worth_waiting_for())

@@ -6,6 +6,8 @@ import sqlalchemy as sa
 
 _ALONE = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
 
+_BESIDE = sa.text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:what, 0))")
+
 
 def alone(connection: sa.Connection, what: str) -> None:
     """Until the end of the transaction nobody else passes here with the same words.
@@ -14,6 +16,15 @@ def alone(connection: sa.Connection, what: str) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(_ALONE, {"what": what})
+
+
+def beside(connection: sa.Connection, what: str) -> None:
+    """Until the end of the transaction nobody is :func:`alone` with these words.
+
+    Any number may be beside each other.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(_BESIDE, {"what": what})
 
 
 def recording(connection: sa.Connection, sha256: str) -> None:

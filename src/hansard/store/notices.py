@@ -21,6 +21,9 @@ RING, HUSH = "ring", "hush"
 _STALE = 1.0
 """Seconds after which a message may have been lost: others may then have committed unheard."""
 
+_BREATH = 0.004
+"""Seconds between two messages of one process: one tells of all that was committed meanwhile."""
+
 _PAUSE = 0.5
 """Seconds between two tries to reach a server that has gone."""
 
@@ -79,6 +82,8 @@ class Mouth:
                 if not words:
                     break
             self._tell(f"{RING if RING in words else HUSH} {self.name}")
+            with self._wanted:
+                self._wanted.wait_for(lambda: self._closing, _BREATH)
         self._hang_up()
 
     def _tell(self, message: str) -> None:

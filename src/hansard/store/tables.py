@@ -27,6 +27,7 @@ from sqlalchemy import (
     TextClause,
     UniqueConstraint,
     literal_column,
+    or_,
     text,
 )
 
@@ -104,8 +105,8 @@ jobs = Table(
     # foreign key: SQLite would have to make this table anew. Who deletes a job deletes these.
     Column("parent", String(32)),
     Column("request", Text, comment="JSON, of what a follow-up job is asked"),
-    # All that a claim looks at before it has chosen: a thousand waiting jobs cost it one short
-    # walk through this index, and jobs that have ended are not in it.
+    # All that a claim looks at before it has chosen. It leaps from group to group through this
+    # index (``jobs.groups``), and jobs that have ended are not in it.
     Index(
         "ix_jobs_open",
         *("pool", "priority", "tenant", "lane", "created", "id", "step", "engine", "model"),
@@ -113,6 +114,20 @@ jobs = Table(
         "finished",
         **_where(text("finished IS NULL")),
     ),
+    # What may have windows to hear, what is to be finished, and whether a tenant waits at all:
+    # each is few rows, however many jobs wait to be begun.
+    Index(
+        "ix_jobs_ready",
+        *("pool", "priority", "tenant", "lane", "created", "id", "engine", "model"),
+        *("not_before", "kind", "planned_samples", "heard_samples", "finished"),
+        **_where(text("finished IS NULL AND (planned_samples > heard_samples OR kind = 'live')")),
+    ),
+    Index(
+        "ix_jobs_ending",
+        *("pool", "priority", "tenant", "lane", "created", "id"),
+        **_where(text("finished IS NULL AND step = 'finish'")),
+    ),
+    Index("ix_jobs_active", "tenant", "lane", **_where(text("finished IS NULL"))),
     Index("ix_jobs_deadline", "deadline", **_where(text("finished IS NULL"))),
     Index("ix_jobs_finished", "finished", **_where(text("finished IS NOT NULL"))),
     Index("ix_jobs_created", "created"),
@@ -516,6 +531,15 @@ moves = Table(
 
 IS_OPEN = jobs.c.finished.is_(None)
 """A job with work to do. Written as the partial index has it, or the index is not used."""
+
+IS_HEARABLE = or_(
+    jobs.c.planned_samples > jobs.c.heard_samples, jobs.c.kind == literal_column("'live'")
+)
+"""May have windows to hear. Provisional ones, which only live jobs have, are in no sum. Together
+with :data:`IS_OPEN` written as ``ix_jobs_ready`` has it."""
+
+IS_ENDING = jobs.c.step == literal_column("'finish'")
+"""Only to be finished: likewise, as ``ix_jobs_ending`` has it."""
 
 IS_LEFT = windows.c.state != literal_column("'done'")
 """A window that nobody has heard yet; likewise, hence a literal and not a parameter."""

@@ -95,8 +95,26 @@ def count_end(connection: sa.Connection, row: sa.Row[Any], moment: float) -> Non
 
     What follows a transcription is not another one: nothing is counted for it here.
     """
-    if row.parent is not None:
-        return
+    count_ends(connection, [row], moment)
+
+
+def count_ends(connection: sa.Connection, ended: Sequence[sa.Row[Any]], moment: float) -> None:
+    """Like :func:`count_end`, for several jobs; in the order of what they add to."""
+    sums: dict[tuple[str, str, str], list[float]] = {}
+    for row in ended:
+        if row.parent is not None:
+            continue
+        seconds, spent = _amounts(connection, row)
+        if seconds or spent:
+            mine = sums.setdefault((row.tenant, row.key or "", row.engine), [0.0, 0.0])
+            mine[0] += seconds
+            mine[1] += spent
+    for (tenant, key, engine), (seconds, spent) in sorted(sums.items()):
+        add(connection, moment, tenant, key, engine, seconds=seconds, cost=spent)
+
+
+def _amounts(connection: sa.Connection, row: sa.Row[Any]) -> tuple[float, float]:
+    """Seconds and money of a job that are not counted yet."""
     cost = 0.0
     if row.planned or row.kind == "live":  # others have no windows
         cost = float(connection.scalar(_COST, {"of": row.id}) or 0.0)
@@ -107,9 +125,7 @@ def count_end(connection: sa.Connection, row: sa.Row[Any], moment: float) -> Non
             seconds = msgspec.json.decode(row.prepared, type=Prepared).samples / SAMPLE_RATE
     if cost > row.charged:  # a job that failed and is retried keeps the windows it paid for
         connection.execute(jobs.update().where(jobs.c.id == row.id).values(charged=cost))
-    if seconds or cost > row.charged:
-        spent = max(0.0, cost - row.charged)
-        add(connection, moment, row.tenant, row.key, row.engine, seconds=seconds, cost=spent)
+    return seconds, max(0.0, cost - row.charged)
 
 
 def spent_today(connection: sa.Connection, key: str, moment: float) -> float:

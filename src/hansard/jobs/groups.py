@@ -1,0 +1,50 @@
+"""Which groups of jobs are open: found by leaps through an index, however many jobs wait.
+
+A group is what a claim does not tell apart: a pool, a priority, a tenant and a lane. Hundreds of
+thousands of jobs may wait, but only in a few groups. So the first row of the first group is sought,
+then the first row behind that group, and so on: a *loose index scan*, which neither SQLite nor
+PostgreSQL does by itself (https://wiki.postgresql.org/wiki/Loose_indexscan).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from hansard.store.tables import jobs
+
+KEYS = ("pool", "priority", "tenant", "lane")
+"""What makes a group: the first columns of ``ix_jobs_open``."""
+
+
+def open_groups() -> sa.CTE:
+    """A row for each group that has an open job."""
+    first, at = jobs.alias("first_open"), jobs.alias("at_first")
+    eldest = (
+        sa.select(first.c.id)
+        .where(first.c.finished.is_(None))
+        .order_by(*(first.c[key] for key in KEYS))
+        .limit(1)
+        .scalar_subquery()
+    )
+    found = (
+        sa.select(*(at.c[key] for key in KEYS))
+        .where(at.c.id == eldest)
+        .cte("open_groups", recursive=True)
+    )
+    behind, at_next = jobs.alias("behind"), jobs.alias("at_next")
+    following = (
+        sa.select(behind.c.id)
+        .where(
+            behind.c.finished.is_(None),
+            sa.tuple_(*(behind.c[key] for key in KEYS)) > sa.tuple_(*(found.c[k] for k in KEYS)),
+        )
+        .order_by(*(behind.c[key] for key in KEYS))
+        .limit(1)
+        .correlate(found)
+        .scalar_subquery()
+    )
+    return found.union_all(
+        sa.select(*(at_next.c[key] for key in KEYS)).join_from(
+            found, at_next, at_next.c.id == following
+        )
+    )
