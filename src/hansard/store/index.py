@@ -61,18 +61,20 @@ def title_of(name: str) -> str:
 class Indexing:
     """The words of one transcript while it is being written."""
 
-    def __init__(self, connection: sa.Connection, job: str) -> None:
-        """``job`` has a row in ``transcripts`` already."""
+    def __init__(self, connection: sa.Connection, job: str, language: str | None = None) -> None:
+        """``job`` has a row in ``transcripts`` already; ``language`` where the row of the job
+        does not say it."""
         self._connection = connection
         self._job = job
         self._about = about(connection, job)
+        self._language = self._about.language or language
         self._counts: Counter[str] = Counter()
         self._seen: set[str] = set()
         connection.execute(meeting_words.insert().values(job=job, words=""))
 
     def terms(self, text: str, language: str | None = None) -> str:
         """The terms of a segment, for its row; they are counted."""
-        found = terms.terms(text, language or self._about.language)
+        found = terms.terms(text, language or self._language)
         self._counts.update(set(found))
         self._seen |= terms.plain(text)
         return " ".join(found)

@@ -116,7 +116,9 @@ def composed(
 
 
 @cache
-def _known(*, stemmed: bool) -> tuple[dict[str, tuple[Term, ...]], Callable[[str], tuple[Term, ...]]]:
+def _known(
+    *, stemmed: bool
+) -> tuple[dict[str, tuple[Term, ...]], Callable[[str], tuple[Term, ...]]]:
     """What is remembered of words, and how to find out about others."""
     known: dict[str, tuple[Term, ...]] = {}
     cut = _stemmed if stemmed else _cut

@@ -60,14 +60,14 @@ _SQLITE = (
         SELECT {_AT}new.position, new.terms FROM meeting_words WHERE job = new.job;
     END
     """,  # noqa: S608
-    f"""
+    """
     CREATE TRIGGER meeting_words_in AFTER INSERT ON meeting_words BEGIN
         INSERT INTO meeting_index (rowid, words) VALUES (new.number, new.words);
         INSERT INTO segment_index (rowid, terms)
         SELECT (new.number << 20) | position, terms FROM segments WHERE job = new.job;
     END
     """,
-    f"""
+    """
     CREATE TRIGGER meeting_words_out BEFORE DELETE ON meeting_words BEGIN
         INSERT INTO meeting_index (meeting_index, rowid, words)
         VALUES ('delete', old.number, old.words);
@@ -85,10 +85,16 @@ _SQLITE = (
 )
 
 _POSTGRES = (
-    "CREATE INDEX gin_segments_terms ON segments "
-    "USING gin (array_to_tsvector(array_remove(string_to_array(terms, ' '), '')))",
-    "CREATE INDEX gin_meeting_words_words ON meeting_words "
-    "USING gin (array_to_tsvector(array_remove(string_to_array(words, ' '), '')))",
+    """
+    CREATE INDEX gin_segments_terms ON segments
+    USING gin (array_to_tsvector(array_remove(string_to_array(terms, ' '), '')))
+    """,
+    """
+    CREATE INDEX gin_meeting_words_words ON meeting_words
+    USING gin (array_to_tsvector(array_remove(string_to_array(words, ' '), '')))
+    """,
+    # Beginnings of words are ranges only in this order.
+    'CREATE INDEX gin_vocabulary_term ON vocabulary (tenant, term COLLATE "C")',
 )
 
 
