@@ -152,8 +152,8 @@ def matches(connection: sa.Connection, tenant: str, query: Query, job: str) -> b
 def numbers_with(connection: sa.Connection, tenant: str, ways: Ways) -> list[int]:
     """All meetings of a tenant that have one of some terms."""
     asks = sql(connection)
-    found: list[int] = asks.numbers(connection, asks.match([mine(tenant), ways]), 0, _HIGHEST)
-    return found
+    (found,) = asks.numbers(connection, [asks.match([mine(tenant), ways])], 0, _HIGHEST)
+    return list(found)
 
 
 _HIGHEST = (1 << 43) - 1
@@ -209,25 +209,16 @@ def _postings(
     if unit.is_phrase:
         return _phrase_postings(connection, unit, among)
     asks = sql(connection)
-    low, high = min(among), max(among)
+    wanted = [[[terms.OF_TITLE + way[0]] for way in unit.ways]]
+    wanted += [
+        [[terms.levelled(way[0], level)] for way in unit.ways] for level in range(terms.LEVELS + 1)
+    ]
+    expressions = [asks.match([mine(tenant), ways]) for ways in wanted]
+    titles, *having = asks.numbers(connection, expressions, min(among), max(among))
     levels: dict[int, int] = {}
-    titles = frozenset(
-        asks.numbers(
-            connection,
-            asks.match([mine(tenant), [[terms.OF_TITLE + way[0]] for way in unit.ways]]),
-            low,
-            high,
-        )
-    )
-    everywhere = 0
-    for level in range(terms.LEVELS + 1):
-        ways = [[terms.levelled(way[0], level)] for way in unit.ways]
-        found = asks.numbers(connection, asks.match([mine(tenant), ways]), low, high)
-        everywhere = everywhere or len(found)
-        levels.update(dict.fromkeys(found, level))
-        if not found:
-            break
-    return _Postings(levels, titles, everywhere)
+    for level, numbers in enumerate(having):
+        levels.update(dict.fromkeys(numbers, level))
+    return _Postings(levels, frozenset(titles), len(levels))
 
 
 def _phrase_postings(
@@ -278,7 +269,8 @@ def _ranked(
     if len(units) > 1:
         asks = sql(connection)
         low, high = min(row.number for row in rows), max(row.number for row in rows)
-        every = len(asks.numbers(connection, asks.match([mine(tenant)]), low, high))
+        (others,) = asks.numbers(connection, [asks.match([mine(tenant)])], low, high)
+        every = len(others)
     worth = {unit: _rareness(postings[unit].everywhere, every) for unit in units}
     together: dict[int, int] = {}
     if len(query.clauses) > 1:

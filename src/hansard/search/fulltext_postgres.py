@@ -66,10 +66,15 @@ def meetings(
     return connection.execute(query, asked).all()
 
 
-def numbers(connection: sa.Connection, expression: str, low: int, high: int) -> list[int]:
-    """Meetings between two numbers that match."""
-    found = connection.scalar(_NUMBERS, {"match": expression, "low": low, "high": high})
-    return [] if found is None else list(found)
+def numbers(
+    connection: sa.Connection, expressions: Sequence[str], low: int, high: int
+) -> list[list[int]]:
+    """Of each expression, the meetings between two numbers that match it."""
+    every = []
+    for expression in expressions:
+        asked = {"match": expression, "low": low, "high": high}
+        every.append(list(connection.scalar(_NUMBERS, asked) or ()))
+    return every
 
 
 def spoken(

@@ -6,7 +6,7 @@ Rows of ``segment_index`` are numbered by meeting and position, so one meeting's
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -26,8 +26,9 @@ _MEETINGS = """
     ORDER BY meeting_index.rowid DESC LIMIT :limit
 """
 _NUMBERS = sa.text("""
-    SELECT group_concat(rowid) FROM meeting_index
-    WHERE meeting_index MATCH :match AND rowid BETWEEN :low AND :high
+    SELECT (SELECT group_concat(rowid) FROM meeting_index
+            WHERE meeting_index MATCH asked.value AND rowid BETWEEN :low AND :high)
+    FROM json_each(:asked) AS asked ORDER BY asked.key
 """)
 _PHRASE = sa.text(f"""
     SELECT number, count(*) FROM (
@@ -36,10 +37,13 @@ _PHRASE = sa.text(f"""
         ORDER BY rowid DESC LIMIT :limit
     ) GROUP BY number
 """)  # noqa: S608 constants
-_POSITIONS = sa.text("""
-    SELECT group_concat(rowid) FROM segment_index
-    WHERE segment_index MATCH :match AND rowid BETWEEN :low AND :high
-""")
+_POSITIONS = sa.text(f"""
+    SELECT asked.value, (
+        SELECT group_concat(rowid) FROM segment_index
+        WHERE segment_index MATCH :match AND rowid BETWEEN asked.value << {POSITIONS}
+            AND (asked.value << {POSITIONS}) + {(1 << POSITIONS) - 1})
+    FROM json_each(:asked) AS asked
+""")  # noqa: S608 constants
 _SEGMENTS = sa.text("""
     SELECT s.job, s.position, s.start, s."end", s.speaker, s.text, s.terms
     FROM json_each(:spots) AS spot
@@ -51,9 +55,9 @@ AMONG = "m.job IN (SELECT value FROM json_each(:jobs))"
 """A meeting is one of some that are listed."""
 
 
-def listed(jobs: Sequence[str]) -> str:
-    """Jobs as a parameter."""
-    return msgspec.json.encode(jobs).decode()
+def listed(values: Sequence[str]) -> str:
+    """Jobs, or others, as a parameter."""
+    return msgspec.json.encode(values).decode()
 
 
 def match(required: Sequence[Ways], excluded: Ways = (), *, adjacent: bool = False) -> str:
@@ -86,10 +90,16 @@ def meetings(
     return connection.execute(query, asked).all()
 
 
-def numbers(connection: sa.Connection, expression: str, low: int, high: int) -> list[int]:
-    """Meetings between two numbers that match."""
-    found = connection.scalar(_NUMBERS, {"match": expression, "low": low, "high": high})
-    return [] if found is None else list(map(int, found.split(",")))
+def numbers(
+    connection: sa.Connection, expressions: Sequence[str], low: int, high: int
+) -> list[list[int]]:
+    """Of each expression, the meetings between two numbers that match it."""
+    asked = {"asked": listed(expressions), "low": low, "high": high}
+    return [_numbers(found) for (found,) in connection.execute(_NUMBERS, asked).all()]
+
+
+def _numbers(joined: str | None) -> list[int]:
+    return [] if joined is None else list(map(int, joined.split(",")))
 
 
 def spoken(
@@ -103,7 +113,7 @@ def spoken(
         "high": high,
         "limit": limit,
     }
-    return Counter(dict(map(tuple, connection.execute(_PHRASE, asked))))
+    return Counter(dict(map(tuple, connection.execute(_PHRASE, asked).all())))
 
 
 def places(
@@ -113,26 +123,33 @@ def places(
 
     Segments that have all of them come first, and then the earliest.
     """
-    whole = match(clauses, adjacent=True)
     either = match([[way for ways in clauses for way in ways]], adjacent=True)
-    counts: Counter[str] = Counter()
-    spots: list[tuple[str, int]] = []
-    for number, job in among.items():
-        found = _within(connection, either, number)
-        counts[job] = len(found)
-        if len(found) > limit and len(clauses) > 1:
-            best = _within(connection, whole, number)[:limit]
-            found = list(dict.fromkeys([*best, *found]))
-        spots += [(job, position) for position in found[:limit]]
-    rows = connection.execute(_SEGMENTS, {"spots": msgspec.json.encode(spots).decode()})
+    found = _within(connection, either, among)
+    crowded = {number: among[number] for number in found if len(found[number]) > limit}
+    if len(clauses) > 1 and crowded:
+        best = _within(connection, match(clauses, adjacent=True), crowded)
+        for number, positions in best.items():
+            found[number][:0] = positions[:limit]
+    spots = [
+        (among[number], position)
+        for number, positions in found.items()
+        for position in list(dict.fromkeys(positions))[:limit]
+    ]
+    rows = connection.execute(_SEGMENTS, {"spots": msgspec.json.encode(spots).decode()}).all()
+    counts = Counter({among[number]: len(set(found[number])) for number in found})
     return counts, list(rows)
 
 
-def _within(connection: sa.Connection, expression: str, number: int) -> list[int]:
-    first = number << POSITIONS
-    asked = {"match": expression, "low": first, "high": first + (1 << POSITIONS) - 1}
-    found = connection.scalar(_POSITIONS, asked)
-    return [] if found is None else [int(one) - first for one in found.split(",")]
+def _within(
+    connection: sa.Connection, expression: str, among: Iterable[int]
+) -> dict[int, list[int]]:
+    """Of each meeting, the positions of the segments that match."""
+    asked = {"match": expression, "asked": msgspec.json.encode(list(among)).decode()}
+    mask = (1 << POSITIONS) - 1
+    return {
+        number: [rowid & mask for rowid in _numbers(joined)]
+        for number, joined in connection.execute(_POSITIONS, asked).all()
+    }
 
 
 def vocabulary(

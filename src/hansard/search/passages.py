@@ -18,8 +18,8 @@ from hansard.store.tables import segments, speakers
 
 SHOWN = 3
 """Passages of a meeting."""
-_LOOKED_AT = 40
-"""Segments of a meeting that the best are chosen from."""
+_LOOKED_AT = 16
+"""Segments of a meeting that the best are chosen from, where more than one word is asked for."""
 _OF_SPEAKER = 400
 """Likewise where only one person's count."""
 _LONGEST_NEAR = 40
@@ -64,6 +64,7 @@ def of(
     """The best passages of each meeting: with most that was searched for, rare words first."""
     if not query.clauses or not page:
         return Shown({}, {})
+    units = query.units
     among = {one.number: one.job for one in page}
     names = _names(connection, among.values())
     only = [
@@ -73,7 +74,7 @@ def of(
     ]
     clauses = [[way for unit in clause for way in unit.ways] for clause in query.clauses]
     counts, rows = fulltext.sql(connection).places(
-        connection, clauses, among, _OF_SPEAKER if only else _LOOKED_AT
+        connection, clauses, among, _OF_SPEAKER if only else _LOOKED_AT if len(units) > 1 else SHOWN
     )
     if only:
         rows = [row for row in rows if _is_one_of(row, names, only)]
@@ -81,9 +82,7 @@ def of(
     scored: dict[str, list[tuple[float, int, sa.Row[Any]]]] = {}
     for row in rows:
         worth = sum(
-            rareness.get(unit.shown, 1.0)
-            for unit in query.units
-            if fulltext.holds(unit, [row.terms])
+            rareness.get(unit.shown, 1.0) for unit in units if fulltext.holds(unit, [row.terms])
         )
         scored.setdefault(row.job, []).append((-worth, row.position, row))
     return Shown(

@@ -47,13 +47,12 @@ def snippet(
 
 
 def _marks(text: str, units: Sequence[Unit], known: str | None) -> list[tuple[int, int]]:
-    stemmed, plain = terms.spans(text), terms.spans(text, "x")
-    if known is None:
-        readings = [stemmed, plain]
-    elif " ".join(term for *_, term in stemmed) == known:
+    stemmed = terms.spans(text)
+    if known is not None and " ".join(term for *_, term in stemmed) == known:
         readings = [stemmed]
     else:
-        readings = [plain]
+        plain = terms.spans(text, "x")
+        readings = [plain] if known is not None else [stemmed, plain]
     found: list[tuple[int, int]] = []
     for spans in readings:
         said = [term for *_, term in spans]
@@ -68,10 +67,10 @@ def _marks(text: str, units: Sequence[Unit], known: str | None) -> list[tuple[in
 
 
 def _fits(said: Sequence[str], way: Sequence[str]) -> bool:
-    return all(
-        one.startswith(wanted[:-1]) if wanted.endswith("*") else one == wanted
-        for one, wanted in zip(said, way, strict=True)
-    )
+    *whole, last = way
+    if list(said[:-1]) != whole:
+        return False
+    return said[-1].startswith(last[:-1]) if last.endswith("*") else said[-1] == last
 
 
 def _merged(marks: list[tuple[int, int]]) -> list[tuple[int, int]]:
