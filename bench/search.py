@@ -50,8 +50,36 @@ BEGIN = 1_700_000_000.0
 
 def vocabulary(chance: random.Random, size: int = 40_000) -> list[str]:
     """Made-up words, all different after stemming for nearly all of them."""
-    onsets = "b c d f g h k l m n p r s t v br cr dr fl gr pl pr st tr sh th ch".split()
-    vowels = "a e i o u ai ea oo".split()
+    onsets = [
+        "b",
+        "c",
+        "d",
+        "f",
+        "g",
+        "h",
+        "k",
+        "l",
+        "m",
+        "n",
+        "p",
+        "r",
+        "s",
+        "t",
+        "v",
+        "br",
+        "cr",
+        "dr",
+        "fl",
+        "gr",
+        "pl",
+        "pr",
+        "st",
+        "tr",
+        "sh",
+        "th",
+        "ch",
+    ]
+    vowels = ["a", "e", "i", "o", "u", "ai", "ea", "oo"]
     found: dict[str, None] = {}
     while len(found) < size:
         syllables = chance.choices((1, 2, 3), (2, 5, 3))[0]
@@ -281,7 +309,6 @@ def searching(database: Database, peer: Any, count: int) -> dict[str, Any]:
 def writing(database: Database, first: int, count: int = 9) -> dict[str, Any]:
     """A transcript of 1 000 segments with the times of its words, its index and all."""
     whole = texts(count + 1, 1000)
-    bare = []
     taken = []
     for number in range(count + 1):
         lines = next(whole)
@@ -294,7 +321,6 @@ def writing(database: Database, first: int, count: int = 9) -> dict[str, Any]:
             connection.execute(
                 sa.delete(recordings).where(recordings.c.id == f"{first + number:064}")
             )
-    del bare
     return {"first": round(taken[0], 1), **said(taken[1:])}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
+from tests.store.test_views import row
+
 from hansard.model import Segment, Transcript
 from hansard.search import library
 from hansard.search.library import Answer, Asked
@@ -12,7 +14,6 @@ from hansard.store import index, transcripts
 from hansard.store.database import Database
 from hansard.store.ids import new_id
 from hansard.store.tables import jobs, meeting_tags, meetings, recordings, speakers
-from tests.store.test_views import row
 
 BEGIN = 1_767_225_600.0
 """The first second of 2026, UTC."""

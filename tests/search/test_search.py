@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.search.library import BEGIN, DAY, add, ask, found
 
@@ -130,7 +129,7 @@ def test_another_tenant_finds_its_own(some: Database) -> None:
 
 def test_typos(some: Database) -> None:
     answer = ask(some, "budgte museum")
-    assert answer.corrected == {"budgte": "budgets"} or answer.corrected == {"budgte": "budget"}
+    assert answer.corrected["budgte"] in {"budget", "budgets"}
     assert [one.title.text for one in answer.items] == ["Budget 2026"]
     answer = ask(some, "umseum")
     assert answer.corrected == {"umseum": "museum"}
@@ -274,18 +273,20 @@ _PIECES = st.sampled_from(
 )
 
 
-@given(st.one_of(st.text(max_size=40), st.lists(_PIECES, max_size=8).map(" ".join)))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_text_is_answered_or_explained(database: Database, query: str) -> None:
-    with database.read() as connection:
-        if connection.scalar(sa.text("SELECT count(*) FROM meetings")) == 0:
-            connection = None  # type: ignore[assignment] only to leave the transaction first
-    if connection is None:
-        add(database, "Budget", ["The budget, the roof: 会議 don't."], people=["ß"])
-    try:
-        answer = ask(database, query)
-    except BadQuery as error:
-        assert error.hint
-        assert "character" in error.message
-    else:
-        assert answer.total in (0, 1)
+def test_any_text_is_answered_or_explained(database: Database) -> None:
+    add(database, "Budget", ["The budget, the roof: 会議 don't."], people=["ß"])
+
+    @given(st.one_of(st.text(max_size=40), st.lists(_PIECES, max_size=8).map(" ".join)))
+    @settings(max_examples=80)
+    def any_text(query: str) -> None:
+        try:
+            answer = ask(database, query)
+        except BadQuery as error:
+            wrong = error
+        else:
+            assert answer.total in (0, 1)
+            return
+        assert wrong.hint
+        assert "character" in wrong.message
+
+    any_text()

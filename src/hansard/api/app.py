@@ -31,6 +31,7 @@ from hansard.api import (
     live,
     metrics,
     openai,
+    search,
     statistics,
     transcriptions,
     uploads,
@@ -60,6 +61,7 @@ _RESOURCES = (
     usage,
     statistics,
     webhooks,
+    search,
     live,
     openai,
 )

@@ -44,6 +44,7 @@ TAGS = {
     "transcriptions": "Recordings in; words, files and audio out.",
     "events": "A job as it goes: server-sent events.",
     "uploads": "Large files in pieces, resumable, by the tus protocol 1.0.",
+    "search": "Meetings found by what was said in them, and saved searches.",
     "jobs": "What is queued, running and done.",
     "catalogue": "Models and languages.",
     "health": "Whether the service is well.",

@@ -24,6 +24,7 @@ from hansard.cli import (
     keys,
     models,
     plan,
+    search,
     serve,
     transcribe,
     worker,
@@ -61,6 +62,8 @@ app = typer.Typer(
 app.command("transcribe")(transcribe.transcribe)
 app.command("check")(check.check)
 app.command("export")(export.export)
+app.command("search")(search.search)
+app.add_typer(search.app, name="searches")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")

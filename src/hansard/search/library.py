@@ -136,7 +136,9 @@ def search(
     after = None if cursor is None else _place(cursor)
     sought = _sought(query, asked.mode, nearest)
     with database.read() as connection:
-        order = _ordered(connection, tenant, query, sought, newest=after and after.newest)
+        order = _ordered(
+            connection, tenant, query, sought, newest=None if after is None else after.newest
+        )
         meetings = order.found.meetings
         rest: Sequence[Meeting] = meetings
         if after is not None:

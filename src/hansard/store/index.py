@@ -62,8 +62,7 @@ class Indexing:
     """The words of one transcript while it is being written."""
 
     def __init__(self, connection: sa.Connection, job: str, language: str | None = None) -> None:
-        """``job`` has a row in ``transcripts`` already; ``language`` where the row of the job
-        does not say it."""
+        """``job`` has a row in ``transcripts``; ``language``, where the job does not say it."""
         self._connection = connection
         self._job = job
         self._about = about(connection, job)
