@@ -50,36 +50,9 @@ BEGIN = 1_700_000_000.0
 
 def vocabulary(chance: random.Random, size: int = 40_000) -> list[str]:
     """Made-up words, all different after stemming for nearly all of them."""
-    onsets = [
-        "b",
-        "c",
-        "d",
-        "f",
-        "g",
-        "h",
-        "k",
-        "l",
-        "m",
-        "n",
-        "p",
-        "r",
-        "s",
-        "t",
-        "v",
-        "br",
-        "cr",
-        "dr",
-        "fl",
-        "gr",
-        "pl",
-        "pr",
-        "st",
-        "tr",
-        "sh",
-        "th",
-        "ch",
-    ]
-    vowels = ["a", "e", "i", "o", "u", "ai", "ea", "oo"]
+    onsets = [*"bcdfghklmnprstv", "br", "cr", "dr", "fl", "gr", "pl", "pr", "st", "tr"]
+    onsets += ["sh", "th", "ch"]
+    vowels = [*"aeiou", "ai", "ea", "oo"]
     found: dict[str, None] = {}
     while len(found) < size:
         syllables = chance.choices((1, 2, 3), (2, 5, 3))[0]

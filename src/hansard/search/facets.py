@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 from hansard.model import Value
 from hansard.search import fulltext
-from hansard.search.fulltext import Meeting
 
 MOST = 20
 """Values of each facet, the most frequent."""
@@ -35,14 +34,16 @@ class Facets(Value, frozen=True, omit_defaults=False):
     """UTC, like 2026-01; the newest first."""
 
 
-def facets(connection: sa.Connection, meetings: Sequence[Meeting]) -> Facets:
-    """Count what the meetings have."""
-    jobs = [one.job for one in meetings]
-    months = Counter(f"{datetime.fromtimestamp(one.held, UTC):%Y-%m}" for one in meetings)
+def facets(connection: sa.Connection, jobs: list[str]) -> Facets:
+    """Count what some meetings have."""
+    asks = fulltext.sql(connection)
+    chosen = f"SELECT kind, status, language, held FROM meetings AS m WHERE {asks.AMONG}"  # noqa: S608
+    rows = connection.execute(sa.text(chosen), {"jobs": asks.listed(jobs)}).all()
+    months = Counter(f"{datetime.fromtimestamp(row.held, UTC):%Y-%m}" for row in rows)
     return Facets(
-        kind=_frequent(one.kind for one in meetings),
-        status=_frequent(one.status for one in meetings),
-        language=_frequent(one.language for one in meetings if one.language),
+        kind=_frequent(row.kind for row in rows),
+        status=_frequent(row.status for row in rows),
+        language=_frequent(row.language for row in rows if row.language),
         tag=_counted(connection, "SELECT tag AS value, job FROM meeting_tags", jobs),
         speaker=_counted(
             connection,

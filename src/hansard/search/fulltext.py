@@ -15,11 +15,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from msgspec.structs import replace
 
 from hansard.model import Value
 from hansard.search import filters, fulltext_postgres, fulltext_sqlite
@@ -45,34 +44,30 @@ _TITLE = 2.0
 _TOGETHER = 0.5
 """Words said in one segment count so much more."""
 
-_COLUMNS = (
-    "w.number, m.job, m.title, m.kind, m.status, m.language, m.held, m.seconds, m.segments, m.mood"
-)
-
 _SQL: dict[str, ModuleType] = {"sqlite": fulltext_sqlite, "postgresql": fulltext_postgres}
 
 
-class Meeting(Value, frozen=True):
-    """A meeting that matches. Times are seconds since the epoch."""
+class Place(NamedTuple):
+    """A meeting that may match."""
 
     number: int
     job: str
-    title: str
-    kind: str
-    status: str
-    language: str | None
-    held: float
-    seconds: float
     segments: int
-    mood: float | None
-    score: float = 0.0
-    in_title: bool = False
+    held: float
+
+
+class Ranked(NamedTuple):
+    """A meeting that matches."""
+
+    number: int
+    job: str
+    score: float
 
 
 class Found(Value, frozen=True):
     """Meetings that match, the best first."""
 
-    meetings: tuple[Meeting, ...]
+    meetings: tuple[Ranked, ...]
     more: bool = False
     """There are more than those, older ones."""
     rareness: dict[str, float] = msgspec.field(default_factory=dict)
@@ -101,23 +96,19 @@ def search(
         newest: no meeting with a greater number: what is new since the first page is not shown on
             the second.
     """
-    rows, more = _candidates(connection, tenant, query, newest=newest)
-    if not rows:
+    places, more = _candidates(connection, tenant, query, newest=newest)
+    if not places:
         return Found(())
-    if not query.clauses and not any(unit.is_phrase for unit in query.without):
-        chosen = sorted(rows, key=lambda row: (-row.held, -row.number))[:MOST]
-        return Found(tuple(_meeting(row, row.held) for row in chosen), more or len(rows) > MOST)
-    among = {row.number: row for row in rows}
     postings = {
-        unit: _postings(connection, tenant, unit, among)
-        for unit in dict.fromkeys([*query.units, *query.without])
+        unit: _postings(connection, tenant, unit, places) for unit in dict.fromkeys(query.units)
     }
-    left = [row for row in rows if _holds(query, postings, row.number)]
+    left = _holding(connection, query, postings, places)
     more = more or len(left) > MOST
     left = left[:MOST]
-    if not query.clauses:
-        return Found(tuple(_meeting(row, row.held) for row in left), more)
-    return _ranked(connection, tenant, query, left, postings, more=more)
+    if query.clauses:
+        return _ranked(connection, tenant, query, left, postings, more=more)
+    newest_first = sorted(left, key=lambda one: (-one.held, -one.number))
+    return Found(tuple(Ranked(one.number, one.job, one.held) for one in newest_first), more)
 
 
 def among(
@@ -127,26 +118,41 @@ def among(
     jobs: Sequence[str],
     *,
     newest: int | None = None,
-) -> list[Meeting]:
+) -> list[Ranked]:
     """Those of some meetings of the tenant that match, in no order."""
-    rows, _ = _candidates(connection, tenant, query, newest=newest, only=jobs)
-    if rows and any(unit.is_phrase for unit in query.without):
-        by_number = {row.number: row for row in rows}
-        postings = {u: _postings(connection, tenant, u, by_number) for u in query.without}
-        rows = [row for row in rows if _holds(replace(query, clauses=()), postings, row.number)]
-    return [_meeting(row, 0.0) for row in rows]
-
-
-def matches(connection: sa.Connection, tenant: str, query: Query, job: str) -> bool:
-    """Whether one meeting matches."""
-    rows, _ = _candidates(connection, tenant, query, only=[job])
-    if not rows:
-        return False
-    among = {row.number: row for row in rows}
+    places, _ = _candidates(connection, tenant, query, newest=newest, only=jobs)
+    if not places:
+        return []
     postings = {
-        unit: _postings(connection, tenant, unit, among) for unit in (*query.units, *query.without)
+        unit: _postings(connection, tenant, unit, places)
+        for unit in dict.fromkeys(query.units)
+        if unit.is_phrase
     }
-    return _holds(query, postings, rows[0].number)
+    left = _holding(connection, query, postings, places)
+    return [Ranked(one.number, one.job, 0.0) for one in left]
+
+
+def _holding(
+    connection: sa.Connection,
+    query: Query,
+    postings: dict[Unit, _Postings],
+    places: list[Place],
+) -> list[Place]:
+    """Those that have the phrases; of words the index has seen to it."""
+    clauses = [clause for clause in query.clauses if any(unit.is_phrase for unit in clause)]
+    without = [
+        _phrase_postings(connection, unit, places).levels
+        for unit in query.without
+        if unit.is_phrase
+    ]
+    if not clauses and not without:
+        return places
+    return [
+        one
+        for one in places
+        if all(any(one.number in postings[unit].levels for unit in clause) for clause in clauses)
+        and not any(one.number in levels for levels in without)
+    ]
 
 
 def numbers_with(connection: sa.Connection, tenant: str, ways: Ways) -> list[int]:
@@ -167,7 +173,7 @@ def _candidates(
     *,
     newest: int | None = None,
     only: Sequence[str] | None = None,
-) -> tuple[Sequence[sa.Row[Any]], bool]:
+) -> tuple[list[Place], bool]:
     """The newest that have all words, whether they stand in phrases or not."""
     asks = sql(connection)
     required: list[Ways] = [mine(tenant)]
@@ -189,8 +195,8 @@ def _candidates(
         "tenant": tenant,
         "limit": limit,
     }
-    rows: Sequence[sa.Row[Any]] = asks.meetings(connection, _COLUMNS, where, asked)
-    return rows, len(rows) == limit
+    found = [Place(*one) for one in asks.meetings(connection, where, asked)]
+    return found, len(found) == limit
 
 
 class _Postings(Value, frozen=True):
@@ -204,30 +210,37 @@ class _Postings(Value, frozen=True):
 
 
 def _postings(
-    connection: sa.Connection, tenant: str, unit: Unit, among: dict[int, sa.Row[Any]]
+    connection: sa.Connection, tenant: str, unit: Unit, places: Sequence[Place]
 ) -> _Postings:
     if unit.is_phrase:
-        return _phrase_postings(connection, unit, among)
+        return _phrase_postings(connection, unit, places)
     asks = sql(connection)
     wanted = [[[terms.OF_TITLE + way[0]] for way in unit.ways]]
     wanted += [
         [[terms.levelled(way[0], level)] for way in unit.ways] for level in range(terms.LEVELS + 1)
     ]
     expressions = [asks.match([mine(tenant), ways]) for ways in wanted]
-    titles, *having = asks.numbers(connection, expressions, min(among), max(among))
+    titles, *having = asks.numbers(connection, expressions, places[-1].number, places[0].number)
     levels: dict[int, int] = {}
     for level, numbers in enumerate(having):
         levels.update(dict.fromkeys(numbers, level))
     return _Postings(levels, frozenset(titles), len(levels))
 
 
-def _phrase_postings(
-    connection: sa.Connection, unit: Unit, among: dict[int, sa.Row[Any]]
-) -> _Postings:
-    jobs = {number: row.job for number, row in among.items()}
-    counts = sql(connection).spoken(connection, [unit.ways], jobs, _MOST_PHRASES)
+def _phrase_postings(connection: sa.Connection, unit: Unit, places: Sequence[Place]) -> _Postings:
+    asks = sql(connection)
+    jobs = {one.number: one.job for one in places}
+    counts = asks.spoken(connection, [unit.ways], jobs, _MOST_PHRASES)
     levels = {number: min(terms.LEVELS, count.bit_length() - 1) for number, count in counts.items()}
-    titles = frozenset(number for number, row in among.items() if holds(unit, _title(row.title)))
+    # What has its words in the title may have them apart.
+    words = [[terms.OF_TITLE + term for term in way] for way in unit.ways]
+    (maybe,) = asks.numbers(connection, [asks.match([words])], places[-1].number, places[0].number)
+    titled = {jobs[number]: number for number in maybe if number in jobs}
+    titles = frozenset(
+        titled[job]
+        for job, title in asks.titles(connection, list(titled))
+        if holds(unit, _title(title))
+    )
     levels.update({number: 0 for number in titles if number not in levels})
     return _Postings(levels, titles, len(levels))
 
@@ -247,60 +260,48 @@ def holds(unit: Unit, texts: Iterable[str]) -> bool:
     return False
 
 
-def _holds(query: Query, postings: dict[Unit, _Postings], number: int) -> bool:
-    return all(
-        any(number in postings[unit].levels for unit in clause) for clause in query.clauses
-    ) and not any(number in postings[unit].levels for unit in query.without)
-
-
 def _ranked(
     connection: sa.Connection,
     tenant: str,
     query: Query,
-    rows: Sequence[sa.Row[Any]],
+    places: Sequence[Place],
     postings: dict[Unit, _Postings],
     *,
     more: bool,
 ) -> Found:
-    if not rows:
+    if not places:
         return Found((), more)
-    units = list(dict.fromkeys(query.units))
-    every = len(rows)
-    if len(units) > 1:
-        asks = sql(connection)
-        low, high = min(row.number for row in rows), max(row.number for row in rows)
-        (others,) = asks.numbers(connection, [asks.match([mine(tenant)])], low, high)
+    every = len(places)
+    asks = sql(connection)
+    if len(postings) > 1:
+        bounds = places[-1].number, places[0].number
+        (others,) = asks.numbers(connection, [asks.match([mine(tenant)])], *bounds)
         every = len(others)
-    worth = {unit: _rareness(postings[unit].everywhere, every) for unit in units}
-    together: dict[int, int] = {}
+    worth = {unit: _rareness(found.everywhere, every) for unit, found in postings.items()}
+    scores = dict.fromkeys((one.number for one in places), 0.0)
     if len(query.clauses) > 1:
         clauses = [[way for unit in clause for way in unit.ways] for clause in query.clauses]
-        jobs = {row.number: row.job for row in rows}
-        together = sql(connection).spoken(connection, clauses, jobs, _MOST_TOGETHER)
-    average = sum(row.segments for row in rows) / len(rows) or 1.0
-    bonus = _TOGETHER * sum(worth.values())
-    scored = []
-    for row in rows:
-        score = bonus if row.number in together else 0.0
-        length = _K * (1 - _B + _B * row.segments / average)
-        in_title = False
-        for unit in units:
-            level = postings[unit].levels.get(row.number)
+        jobs = {one.number: one.job for one in places}
+        bonus = _TOGETHER * sum(worth.values())
+        for number in asks.spoken(connection, clauses, jobs, _MOST_TOGETHER):
+            if number in scores:
+                scores[number] = bonus
+    average = sum(one.segments for one in places) / len(places) or 1.0
+    for unit, found in postings.items():
+        for one in places:
+            level = found.levels.get(one.number)
             if level is not None:
-                score += worth[unit] * (_K + 1) * (1 << level) / ((1 << level) + length)
-            if row.number in postings[unit].titles:
-                in_title = True
-                score += worth[unit] * _TITLE
-        scored.append(_meeting(row, round(score, 6), in_title=in_title))
-    scored.sort(key=lambda one: (-one.score, -one.number))
-    return Found(tuple(scored), more, {unit.shown: value for unit, value in worth.items()})
+                length = _K * (1 - _B + _B * one.segments / average)
+                scores[one.number] += (
+                    worth[unit] * (_K + 1) * (1 << level) / ((1 << level) + length)
+                )
+        for number in found.titles & scores.keys():
+            scores[number] += worth[unit] * _TITLE
+    ranked = [Ranked(one.number, one.job, round(scores[one.number], 6)) for one in places]
+    ranked.sort(key=lambda one: (-one.score, -one.number))
+    return Found(tuple(ranked), more, {unit.shown: value for unit, value in worth.items()})
 
 
 def _rareness(having: int, every: int) -> float:
     every = max(every, having)
     return math.log(1 + (every - having + 0.5) / (having + 0.5))
-
-
-def _meeting(row: sa.Row[Any], score: float, *, in_title: bool = False) -> Meeting:
-    values: list[Any] = [*row, score, in_title]
-    return Meeting(*values)

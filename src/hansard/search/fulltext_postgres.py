@@ -20,7 +20,8 @@ _TERMS_OF = "array_to_tsvector(array_remove(string_to_array(s.terms, ' '), ''))"
 """As the indexes have them."""
 
 _MEETINGS = """
-    SELECT {columns} FROM meeting_words AS w JOIN meetings AS m ON m.job = w.job
+    SELECT w.number, m.job, m.segments, m.held
+    FROM meeting_words AS w JOIN meetings AS m ON m.job = w.job
     WHERE {words} @@ CAST(:match AS tsquery) AND w.number < :below AND m.tenant = :tenant{where}
     ORDER BY w.number DESC LIMIT :limit
 """
@@ -58,12 +59,18 @@ def _quoted(term: str) -> str:
     return f"'{term[:-1]}':*" if term.endswith("*") else f"'{term}'"
 
 
-def meetings(
-    connection: sa.Connection, columns: str, where: str, asked: dict[str, Any]
-) -> Sequence[sa.Row[Any]]:
-    """The newest meetings that match, by their numbers."""
-    query = sa.text(_MEETINGS.format(columns=columns, where=where, words=_WORDS_OF))
+def meetings(connection: sa.Connection, where: str, asked: dict[str, Any]) -> Sequence[sa.Row[Any]]:
+    """The newest meetings that match: number, job, segments, and when they were held."""
+    query = sa.text(_MEETINGS.format(where=where, words=_WORDS_OF))
     return connection.execute(query, asked).all()
+
+
+_TITLES = sa.text("SELECT job, title FROM meetings WHERE job = ANY(CAST(:jobs AS text[]))")
+
+
+def titles(connection: sa.Connection, jobs: Sequence[str]) -> Sequence[sa.Row[Any]]:
+    """Job and title of some meetings."""
+    return connection.execute(_TITLES, {"jobs": listed(jobs)}).all()
 
 
 def numbers(

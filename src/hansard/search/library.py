@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -15,11 +15,12 @@ from hansard.errors import BadRequest
 from hansard.model import Value
 from hansard.search import facets, fulltext, fusion, passages, spelling
 from hansard.search.facets import Facets
-from hansard.search.fulltext import Found, Meeting
+from hansard.search.fulltext import Found, Ranked
 from hansard.search.passages import Passage
 from hansard.search.query import Filters, Query, narrowed, parse
-from hansard.search.snippets import Snippet, snippet
+from hansard.search.snippets import Marker, Snippet
 from hansard.store.database import Database
+from hansard.store.tables import meetings
 
 Mode = Literal["auto", "text", "semantic", "hybrid"]
 Way = Literal["text", "semantic"]
@@ -139,15 +140,17 @@ def search(
         order = _ordered(
             connection, tenant, query, sought, newest=None if after is None else after.newest
         )
-        meetings = order.found.meetings
-        rest: Sequence[Meeting] = meetings
+        every = order.found.meetings
+        rest: Sequence[Ranked] = every
         if after is not None:
-            rest = [m for m in meetings if (-m.score, -m.number) > (-after.score, -after.number)]
+            rest = [m for m in every if (-m.score, -m.number) > (-after.score, -after.number)]
         page = rest[:limit]
         shown = passages.of(connection, order.query, page, order.found.rareness)
         shown = _with_near(connection, shown, order, page)
-        counted = facets.facets(connection, meetings) if with_facets else None
-    newest = after.newest if after else max((one.number for one in meetings), default=0)
+        about = _about(connection, tenant, page)
+        counted = facets.facets(connection, [one.job for one in every]) if with_facets else None
+    newest = after.newest if after else max((one.number for one in every), default=0)
+    marker = Marker(order.query.units)
     further = None
     if len(rest) > limit:
         further = _cursor(_Place(page[-1].score, page[-1].number, newest))
@@ -156,9 +159,9 @@ def search(
         order.answered_by,
         order.reason,
         order.corrected,
-        min(len(meetings), fulltext.MOST - 1),
-        order.found.more or len(meetings) >= fulltext.MOST,
-        tuple(_hit(one, order, shown) for one in page),
+        min(len(every), fulltext.MOST - 1),
+        order.found.more or len(every) >= fulltext.MOST,
+        tuple(_hit(one, about[one.job], order, shown, marker) for one in page),
         counted,
         further,
     )
@@ -214,7 +217,7 @@ def _meant(
     query: Query,
     near: Sequence[Near],
     newest: int | None,
-) -> list[Meeting]:
+) -> list[Ranked]:
     """The meetings of passages that are near, if the filters let them through; nearest first."""
     jobs = list(dict.fromkeys(one.job for one in near))
     if not jobs:
@@ -226,7 +229,7 @@ def _meant(
     for one in near:
         best.setdefault(one.job, one.score)
     known = {one.job: one for one in found}
-    return [replace(known[job], score=round(best[job], 6)) for job in jobs if job in known]
+    return [known[job]._replace(score=round(best[job], 6)) for job in jobs if job in known]
 
 
 def _by_job(near: Sequence[Near]) -> dict[str, list[Near]]:
@@ -236,13 +239,13 @@ def _by_job(near: Sequence[Near]) -> dict[str, list[Near]]:
     return grouped
 
 
-def _of_meaning(query: Query, meant: list[Meeting], near: Sequence[Near]) -> _Order:
+def _of_meaning(query: Query, meant: list[Ranked], near: Sequence[Near]) -> _Order:
     ordered = sorted(meant, key=lambda one: (-one.score, -one.number))
     ways: dict[str, tuple[Way, ...]] = {one.job: ("semantic",) for one in meant}
     return _Order(Found(tuple(ordered)), query, ways, _by_job(near), ("semantic",))
 
 
-def _of_both(query: Query, found: Found, meant: list[Meeting], near: Sequence[Near]) -> _Order:
+def _of_both(query: Query, found: Found, meant: list[Ranked], near: Sequence[Near]) -> _Order:
     orders: dict[Way, list[str]] = {
         "text": [one.job for one in found.meetings[:_FUSED]],
         "semantic": [one.job for one in meant],
@@ -251,7 +254,7 @@ def _of_both(query: Query, found: Found, meant: list[Meeting], near: Sequence[Ne
     having = {way: set(order) for way, order in orders.items()}
     ways = {job: tuple(way for way, jobs in having.items() if job in jobs) for job in known}
     scored = [
-        replace(known[job], score=score) for job, score in fusion.fused(list(orders.values()))
+        known[job]._replace(score=score) for job, score in fusion.fused(list(orders.values()))
     ]
     scored.sort(key=lambda one: (-one.score, -one.number))
     whole = Found(tuple(scored), found.more, found.rareness)
@@ -262,23 +265,30 @@ def _of_both(query: Query, found: Found, meant: list[Meeting], near: Sequence[Ne
 
 
 def _with_near(
-    connection: sa.Connection, shown: passages.Shown, order: _Order, page: Sequence[Meeting]
+    connection: sa.Connection, shown: passages.Shown, order: _Order, page: Sequence[Ranked]
 ) -> passages.Shown:
     """The nearest passage of each meeting that the words alone did not show."""
     wanted = [order.near[one.job][0] for one in page if one.job in order.near]
     return passages.joined(connection, shown, order.query, wanted)
 
 
-def _hit(one: Meeting, order: _Order, shown: passages.Shown) -> Hit:
+def _about(connection: sa.Connection, tenant: str, page: Sequence[Ranked]) -> dict[str, Any]:
+    m = meetings.c
+    chosen = sa.select(m.job, m.title, m.kind, m.status, m.language, m.held, m.seconds, m.mood)
+    mine = chosen.where(m.tenant == tenant, m.job.in_([one.job for one in page]))
+    return {row.job: row for row in connection.execute(mine).all()}
+
+
+def _hit(one: Ranked, about: Any, order: _Order, shown: passages.Shown, marker: Marker) -> Hit:
     return Hit(
         one.job,
-        snippet(one.title, order.query.units, longest=500),
-        one.kind,
-        one.status,
-        one.language,
-        one.held,
-        one.seconds,
-        one.mood,
+        marker.snippet(about.title, longest=500),
+        about.kind,
+        about.status,
+        about.language,
+        about.held,
+        about.seconds,
+        about.mood,
         one.score,
         order.ways[one.job],
         shown.matches.get(one.job, 0),

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from hansard.model import Value
 from hansard.search import fulltext
-from hansard.search.fulltext import Meeting
+from hansard.search.fulltext import Ranked
 from hansard.search.query import Query
-from hansard.search.snippets import Snippet, snippet
+from hansard.search.snippets import Marker, Snippet
 from hansard.store import terms
 from hansard.store.tables import segments, speakers
 
@@ -58,13 +58,13 @@ class _Near(Protocol):
 def of(
     connection: sa.Connection,
     query: Query,
-    page: Sequence[Meeting],
+    page: Sequence[Ranked],
     rareness: Mapping[str, float],
 ) -> Shown:
     """The best passages of each meeting: with most that was searched for, rare words first."""
     if not query.clauses or not page:
         return Shown({}, {})
-    units = query.units
+    units, marker = query.units, Marker(query.units)
     among = {one.number: one.job for one in page}
     names = _names(connection, among.values())
     only = [
@@ -88,7 +88,7 @@ def of(
     return Shown(
         {
             job: [
-                _passage(row.job, [row], query, names)
+                _passage(row.job, [row], marker, names)
                 for *_, row in sorted(found, key=lambda one: one[:2])[:SHOWN]
             ]
             for job, found in scored.items()
@@ -110,6 +110,7 @@ def joined(connection: sa.Connection, shown: Shown, query: Query, near: Sequence
         return shown
     names = _names(connection, {one.job for one in wanted})
     both = dict(shown.passages)
+    marker = Marker(query.units)
     for one in wanted:
         rows = connection.execute(
             sa.select(
@@ -127,13 +128,13 @@ def joined(connection: sa.Connection, shown: Shown, query: Query, near: Sequence
             .order_by(segments.c.position)
         ).all()
         if rows:
-            made = _passage(one.job, rows, query, names)
+            made = _passage(one.job, rows, marker, names)
             both[one.job] = [made, *both.get(one.job, ())][:SHOWN]
     return Shown(both, shown.matches)
 
 
 def _passage(
-    job: str, rows: Sequence[Any], query: Query, names: Mapping[tuple[str, str], str]
+    job: str, rows: Sequence[Any], marker: Marker, names: Mapping[tuple[str, str], str]
 ) -> Passage:
     first = rows[0]
     said = {row.speaker for row in rows}
@@ -145,7 +146,7 @@ def _passage(
         first.start,
         rows[-1].end,
         None if speaker is None else names.get((job, speaker), speaker),
-        snippet(text, query.units, known),
+        marker.snippet(text, known),
         f"/api/v1/meetings/{job}?t={first.start:g}",
     )
 

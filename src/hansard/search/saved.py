@@ -206,7 +206,7 @@ def _matches(connection: sa.Connection, tenant: str, kept: str, job: str) -> boo
         return False
     query = spelling.whole(connection, tenant, query)
     query = msgspec.structs.replace(query, filters=narrowed(query.filters, asked.filters))
-    return fulltext.matches(connection, tenant, query, job)
+    return bool(fulltext.among(connection, tenant, query, [job]))
 
 
 def _saved(row: sa.Row[Any]) -> Saved:

@@ -6,7 +6,7 @@ What people said is somebody else's text: it is shown as text, or escaped. The o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from hansard.model import Value
@@ -30,47 +30,51 @@ class Snippet(Value, frozen=True, omit_defaults=False):
     """The same, escaped, with ``<mark>``."""
 
 
-def snippet(
-    text: str, units: Sequence[Unit], known: str | None = None, longest: int = LONGEST
-) -> Snippet:
-    """The part of a text that shows most of what was searched for.
+class Marker:
+    """Marks what was searched for, in one text after the other."""
 
-    Args:
-        text: what was said.
-        units: what is marked.
-        known: its terms as they are in the index, which say whether they are stems.
-        longest: so many characters at most, and two that say where it was cut.
-    """
-    marks = _marks(text, units, known)
-    shown, marks = _piece(text, marks, longest)
-    return Snippet(shown, tuple(marks), _html(shown, marks))
+    def __init__(self, units: Iterable[Unit]) -> None:
+        """``units`` are what is marked."""
+        ways = {way for unit in units for way in unit.ways}
+        single = {way[0] for way in ways if len(way) == 1}
+        self._words = frozenset(term for term in single if not term.endswith("*"))
+        self._beginnings = tuple(term[:-1] for term in single if term.endswith("*"))
+        self._phrases = [way for way in ways if len(way) > 1]
+
+    def snippet(self, text: str, known: str | None = None, longest: int = LONGEST) -> Snippet:
+        """The part of a text that shows most of what was searched for.
+
+        Args:
+            text: what was said.
+            known: its terms as they are in the index.
+            longest: so many characters at most, and two that say where it was cut.
+        """
+        if known is not None:
+            found = self._found(terms.placed(text, known))
+        else:
+            found = self._found(terms.spans(text)) + self._found(terms.spans(text, "x"))
+        shown, marks = _piece(text, _merged(sorted(found)), longest)
+        return Snippet(shown, tuple(marks), _html(shown, marks))
+
+    def _found(self, spans: Sequence[terms.Term]) -> list[tuple[int, int]]:
+        words, beginnings = self._words, self._beginnings
+        found = [
+            (start, end)
+            for start, end, term in spans
+            if term in words or (beginnings and term.startswith(beginnings))
+        ]
+        for way in self._phrases:
+            last = len(way) - 1
+            found += [
+                (spans[at][0], spans[at + last][1])
+                for at in range(len(spans) - last)
+                if all(_is(spans[at + place][2], term) for place, term in enumerate(way))
+            ]
+        return found
 
 
-def _marks(text: str, units: Sequence[Unit], known: str | None) -> list[tuple[int, int]]:
-    stemmed = terms.spans(text)
-    if known is not None and " ".join(term for *_, term in stemmed) == known:
-        readings = [stemmed]
-    else:
-        plain = terms.spans(text, "x")
-        readings = [plain] if known is not None else [stemmed, plain]
-    found: list[tuple[int, int]] = []
-    for spans in readings:
-        said = [term for *_, term in spans]
-        for unit in units:
-            for way in unit.ways:
-                found += [
-                    (spans[at][0], spans[at + len(way) - 1][1])
-                    for at in range(len(said) - len(way) + 1)
-                    if _fits(said[at : at + len(way)], way)
-                ]
-    return _merged(sorted(found))
-
-
-def _fits(said: Sequence[str], way: Sequence[str]) -> bool:
-    *whole, last = way
-    if list(said[:-1]) != whole:
-        return False
-    return said[-1].startswith(last[:-1]) if last.endswith("*") else said[-1] == last
+def _is(said: str, wanted: str) -> bool:
+    return said.startswith(wanted[:-1]) if wanted.endswith("*") else said == wanted
 
 
 def _merged(marks: list[tuple[int, int]]) -> list[tuple[int, int]]:

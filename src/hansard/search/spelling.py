@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from msgspec.structs import replace
+from rapidfuzz import process
 from rapidfuzz.distance import DamerauLevenshtein
 
 from hansard.search import fulltext
@@ -95,12 +96,16 @@ def _meant(connection: sa.Connection, tenant: str, word: str) -> str | None:
     near: list[tuple[int, str]] = []
     for shelf in _shelves(folded):
         lengths = range(max(1, len(folded) - allowed), len(folded) + allowed + 1)
-        for one in fulltext.sql(connection).vocabulary(
-            connection, tenant, shelf, lengths, _CONSIDERED
-        ):
-            distance = DamerauLevenshtein.distance(folded, one, score_cutoff=allowed)
-            if 0 < distance <= allowed:
-                near.append((distance, one))
+        words = fulltext.sql(connection).vocabulary(connection, tenant, shelf, lengths, _CONSIDERED)
+        close = process.extract(
+            folded,
+            words,
+            scorer=DamerauLevenshtein.distance,
+            processor=None,
+            score_cutoff=allowed,
+            limit=None,
+        )
+        near = [(int(distance), one) for one, distance, _ in close if distance]
         if near:
             break
     best: tuple[int, int, str] | None = None
