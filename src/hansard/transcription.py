@@ -445,14 +445,14 @@ def _write(parts: Parts, job: Job, connection: sa.Connection) -> None:
     """The transcript, from its windows: read anew at each call, so that it can be tried again."""
     assert job.prepared is not None
     meters = [CoverageMeter(pad=job.options.detection.pad) for _ in range(job.prepared.channels)]
-    each = [_segments(parts, job, channel, meter) for channel, meter in enumerate(meters)]
-    stream = join.merge(each)
-    language = job.language or windows.language(parts.queue.database, job.id)
+    stream = join.merge(
+        [_segments(parts, job, channel, meter) for channel, meter in enumerate(meters)]
+    )
 
     def head() -> Transcript:
-        return _head(parts, job, language, combined(meter.coverage() for meter in meters))
+        return _head(parts, job, combined(meter.coverage() for meter in meters))
 
-    transcripts.save(connection, job.id, stream, head, language=language)
+    transcripts.save(connection, job.id, stream, head)
 
 
 def _second_look(parts: Parts, job: Job, channel: int) -> Iterator[Window]:
@@ -482,7 +482,7 @@ def _answers(parts: Parts, job: Job, channel: int) -> Iterator[tuple[Window, Win
             yield window, result
 
 
-def _head(parts: Parts, job: Job, language: str | None, coverage: Coverage) -> Transcript:
+def _head(parts: Parts, job: Job, coverage: Coverage) -> Transcript:
     assert job.prepared is not None
     return Transcript(
         id=job.identity[:16],
@@ -492,7 +492,7 @@ def _head(parts: Parts, job: Job, language: str | None, coverage: Coverage) -> T
         engine=job.options.engine,
         model=job.options.model,
         task=job.options.task,
-        language=language,
+        language=job.language or windows.language(parts.queue.database, job.id),
         coverage=coverage,
         levels=job.prepared.levels,
         enhanced=job.prepared.enhanced,

@@ -166,12 +166,16 @@ def _stemmed(word: str) -> tuple[Term, ...]:
     )
 
 
+_CHANGES = re.compile(r"(?:[siey]|ed|ing|al|ful|ll|er|or|ion|ism|ic|ant|ent)\Z|'")
+"""What the algorithm changes ends so. Half of all words do not, and are their own stems."""
+
+
 @cache
 def _stem() -> Callable[[str], str]:
     import snowballstemmer
 
-    stem: Callable[[str], str] = snowballstemmer.stemmer("english").stemWord
-    return stem
+    whole: Callable[[str], str] = snowballstemmer.stemmer("english").stemWord
+    return lambda word: whole(word) if _CHANGES.search(word) else word
 
 
 def _cut(word: str) -> tuple[Term, ...]:

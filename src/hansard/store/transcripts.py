@@ -23,8 +23,6 @@ def save(
     job: str,
     stream: Iterable[Segment],
     head: Callable[[], Transcript],
-    *,
-    language: str | None = None,
 ) -> None:
     """Write a transcript and its index in the caller's transaction, replacing an earlier one.
 
@@ -33,7 +31,7 @@ def save(
     """
     connection.execute(transcripts.delete().where(transcripts.c.job == job))
     connection.execute(transcripts.insert().values(job=job, head="", segments=0))
-    indexing = index.Indexing(connection, job, language)
+    indexing = index.Indexing(connection, job)
     position = 0
     rest = iter(stream)
     while piece := list(islice(rest, _PIECE)):
