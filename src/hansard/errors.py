@@ -112,6 +112,20 @@ class InvalidField(BadRequest):
     """Its name, where it is known."""
 
 
+class BadQuery(BadRequest):
+    """The search cannot be read; the message says where."""
+
+    code = "bad_query"
+    exit_code = 2
+
+
+class UnknownSearch(UsageError):
+    """No saved search has this id."""
+
+    code = "unknown_search"
+    status = 404
+
+
 class UnknownAddress(UsageError):
     """There is nothing at this address."""
 

@@ -42,6 +42,7 @@ from hansard.store.statistics import Statistics
 if TYPE_CHECKING:
     from hansard.jobs.deliveries import Deliveries
     from hansard.jobs.rows import Unit
+    from hansard.search.library import Nearest
     from hansard.speech.lease import Models
     from hansard.store.archive import Archive
 
@@ -170,6 +171,11 @@ class House:
             load = partial(open_engine, database=self.database)
             self._models = Models(self.settings, load=load)
         return self._models
+
+    def nearest(self, tenant: str) -> Nearest | None:
+        """What finds passages by their meaning among a tenant's; ``None`` where nothing does."""
+        del tenant
+        return None
 
     # ── work ─────────────────────────────────────────────────────────────────────────────────
 

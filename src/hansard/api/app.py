@@ -35,6 +35,7 @@ from hansard.api import (
     meetings,
     metrics,
     openai,
+    search,
     statistics,
     transcriptions,
     uploads,
@@ -64,6 +65,7 @@ _RESOURCES = (
     usage,
     statistics,
     webhooks,
+    search,
     live,
     meeting_export,  # before meetings: there, "export" would be an id
     meetings,

@@ -45,6 +45,7 @@ TAGS = {
     "events": "A job as it goes: server-sent events.",
     "uploads": "Large files in pieces, resumable, by the tus protocol 1.0.",
     "meetings": "Transcripts as meetings: who spoke, what it meant, corrected by people.",
+    "search": "Meetings found by what was said in them, and saved searches.",
     "jobs": "What is queued, running and done.",
     "catalogue": "Models and languages.",
     "health": "Whether the service is well.",

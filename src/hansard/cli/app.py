@@ -25,6 +25,7 @@ from hansard.cli import (
     meetings,
     models,
     plan,
+    search,
     serve,
     transcribe,
     worker,
@@ -62,6 +63,8 @@ app = typer.Typer(
 app.command("transcribe")(transcribe.transcribe)
 app.command("check")(check.check)
 app.command("export")(export.export)
+app.command("search")(search.search)
+app.add_typer(search.app, name="searches")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(meetings.app, name="meetings")
 app.add_typer(models.app, name="models")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hansard.store.move import Moved, Step
 
 app = typer.Typer(
-    help="Upgrade, check, vacuum and move the store.",
+    help="Upgrade, check, index, vacuum and move the store.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -95,6 +95,21 @@ def check(
         print(f"{place}: {_findings(count)}")
     if count:
         raise typer.Exit(1)
+
+
+@app.command("index")
+def index(*, data: DataOption = None) -> None:
+    """Index anew what was said, where a check says that it cannot be found."""
+    from hansard.store import index as words
+    from hansard.store import opening
+
+    configured = settings(data)
+    database = opening.opened(configured.data, configured.database)
+    try:
+        count = words.keep_all(database)
+    finally:
+        database.close()
+    print(f"{database.place}: {count} meeting{'' if count == 1 else 's'} indexed")
 
 
 @app.command("vacuum")

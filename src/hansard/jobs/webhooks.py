@@ -221,23 +221,39 @@ def _delivery(row: sa.Row[Any]) -> Delivery:
 # ── inside a transaction ─────────────────────────────────────────────────────────────────────
 
 
-def _note(connection: sa.Connection, row: sa.Row[Any], url: str, tenant: str, now: float) -> None:
+def note(
+    connection: sa.Connection,
+    event: str,
+    data: dict[str, Any],
+    *,
+    url: str,
+    tenant: str,
+    job: str,
+    now: float,
+) -> None:
+    """Note one event for one address; ``data`` is what there is to say."""
     number = rows.new_id(now)
+    said = {"id": number, "type": event, "created": round(now, 3), "data": data}
     connection.execute(
         deliveries.insert().values(
             id=number,
             tenant=tenant,
-            job=row.id,
-            event=EVENTS[row.state],
+            job=job,
+            event=event,
             url=url,
             host=_host(url),
-            body=_body(number, row, now),
+            body=msgspec.json.encode(said).decode(),
             state="waiting",
             not_before=now,
             created=now,
             since=now,
         )
     )
+
+
+def _note(connection: sa.Connection, row: sa.Row[Any], url: str, tenant: str, now: float) -> None:
+    event = EVENTS[row.state]
+    note(connection, event, _ended(row), url=url, tenant=tenant, job=row.id, now=now)
 
 
 def _host(url: str) -> str:
@@ -247,7 +263,7 @@ def _host(url: str) -> str:
         return ""
 
 
-def _body(number: str, row: sa.Row[Any], now: float) -> str:
+def _ended(row: sa.Row[Any]) -> dict[str, Any]:
     seconds = row.seconds
     if row.prepared:
         seconds = msgspec.json.decode(row.prepared, type=Prepared).samples / SAMPLE_RATE
@@ -255,20 +271,14 @@ def _body(number: str, row: sa.Row[Any], now: float) -> str:
     error = None
     if failure is not None:
         error = {"code": failure.code, "message": failure.message, "hint": failure.hint}
-    said = {
-        "id": number,
-        "type": EVENTS[row.state],
-        "created": round(now, 3),
-        "data": {
-            "job": {
-                "id": row.id,
-                "kind": row.kind,
-                "name": row.name,
-                "state": row.state,
-                "seconds": None if seconds is None else round(seconds, 3),
-                "error": error,
-            },
-            "link": f"/api/v1/transcriptions/{row.id}",
+    return {
+        "job": {
+            "id": row.id,
+            "kind": row.kind,
+            "name": row.name,
+            "state": row.state,
+            "seconds": None if seconds is None else round(seconds, 3),
+            "error": error,
         },
+        "link": f"/api/v1/transcriptions/{row.id}",
     }
-    return msgspec.json.encode(said).decode()

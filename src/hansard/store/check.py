@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from hansard.config import Settings
 from hansard.model import TRANSCRIBING, Value
-from hansard.store import ids, partitions, schema
+from hansard.store import ids, index, partitions, schema
 from hansard.store.archive import Archive
 from hansard.store.database import Database
 from hansard.store.files import Files
@@ -22,6 +22,7 @@ from hansard.store.tables import (
     IS_OPEN,
     archives,
     jobs,
+    meeting_words,
     metadata,
     recordings,
     segments,
@@ -52,6 +53,7 @@ def findings(
     yield from _sums(database)
     yield from _held(database)
     yield from _transcripts(database)
+    yield from _index(database, deep=deep)
     yield from _months(database)
     yield from _recordings(settings, database, files, deep=deep)
     yield from _prepared(database, files)
@@ -181,6 +183,28 @@ def _transcripts(database: Database) -> Iterator[Finding]:
             yield Finding("segments", message, hint)
         for (job,) in connection.execute(without):
             yield Finding("transcript", f"Job {job} is completed and has no transcript.", hint)
+
+
+def _index(database: Database, *, deep: bool) -> Iterator[Finding]:
+    """Transcripts that cannot be searched; with ``deep``, those found by other words as well."""
+    bare = sa.exists().where(segments.c.job == transcripts.c.job, segments.c.terms.is_(None))
+    without = (
+        sa.select(transcripts.c.job)
+        .outerjoin(meeting_words, meeting_words.c.job == transcripts.c.job)
+        .where(sa.or_(meeting_words.c.job.is_(None), bare))
+        .order_by(transcripts.c.job)
+    )
+    hint = "Run `hansard database index`."
+    with database.read() as connection:
+        found = set(connection.scalars(without).all())
+        every = connection.scalars(sa.select(transcripts.c.job).order_by(transcripts.c.job)).all()
+    for job in sorted(found):
+        yield Finding("index", f"What was said in job {job} cannot be searched.", hint)
+    for job in every if deep else ():
+        with database.read() as connection:
+            if job not in found and index.stale(connection, job):
+                said = f"Job {job} is not found by what was said in it."
+                yield Finding("index", said, hint)
 
 
 def _months(database: Database) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from hansard.model import Value
 from hansard.store import terms
+from hansard.store.database import Database
 from hansard.store.dialects import inserts
 from hansard.store.tables import (
     jobs,
@@ -103,7 +104,7 @@ def about(connection: sa.Connection, job: str) -> About:
 
 
 def keep(connection: sa.Connection, job: str) -> None:
-    """Bring the index in step with a meeting's words, title and speakers as they are now.
+    """Bring the index in step with a meeting's words, language, title and speakers as they are now.
 
     In the transaction that changed them. Nothing happens to a meeting without a transcript.
     """
@@ -133,6 +134,32 @@ def keep(connection: sa.Connection, job: str) -> None:
         )
     _put(connection, job, known, counts)
     _learn(connection, known.tenant, seen)
+
+
+def keep_all(database: Database) -> int:
+    """Bring the index in step with every meeting, each in a transaction; how many there were."""
+    count, last = 0, ""
+    following = sa.select(transcripts.c.job).order_by(transcripts.c.job).limit(1)
+    while True:
+        with database.write(lasting=False) as connection:
+            job = connection.scalar(following.where(transcripts.c.job > last))
+            if job is None:
+                return count
+            keep(connection, job)
+        last = job
+        count += 1
+
+
+def stale(connection: sa.Connection, job: str) -> bool:
+    """Whether the terms of a meeting are not those of its words: all of them are made again."""
+    known = about(connection, job)
+    chosen = sa.select(segments.c.text, segments.c.body, segments.c.terms).where(
+        segments.c.job == job
+    )
+    return any(
+        row.terms != " ".join(terms.terms(row.text, _spoken(row.body).language or known.language))
+        for row in connection.execute(chosen).all()
+    )
 
 
 def _put(connection: sa.Connection, job: str, known: About, counts: Counter[str]) -> None:

@@ -35,9 +35,10 @@ _UNSPACED = (
 )
 """Thai, Lao, Burmese, Khmer, kana and Han."""
 
-# Vowel signs and accents are no letters to `\w`, but part of a word.
+# Vowel signs and accents are no letters to `\w`, but part of a word. The underline is one to it,
+# and is taken for a space before: a class without exceptions is found twice as fast.
 _MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0963\u0966-\u109f\u1780-\u17d3"
-_LETTER = rf"(?:[^\W_]|[{_MARKS}])"
+_LETTER = rf"[\w{_MARKS}]"
 _WORD = re.compile(rf"{_LETTER}+(?:['\u2019]{_LETTER}+)*")
 _PIECE = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}]){_LETTER})+")
 _DROPPED = re.compile("[\u0300-\u036f\u0591-\u05c7\u064b-\u065f]")
@@ -59,7 +60,7 @@ def terms(text: str, language: str | None = None) -> list[str]:
     """The terms of a text, in order."""
     known, make = _known(stemmed=is_stemmed(language))
     found: list[str] = []
-    for word in _WORD.findall(text):
+    for word in _WORD.findall(text.replace("_", " ")):
         made = known.get(word)
         if made is None:
             made = make(word)
@@ -72,14 +73,30 @@ def spans(text: str, language: str | None = None) -> list[Term]:
     _, make = _known(stemmed=is_stemmed(language))
     return [
         (word.start() + start, word.start() + end, term)
-        for word in _WORD.finditer(text)
+        for word in _WORD.finditer(text.replace("_", " "))
         for start, end, term in make(word[0])
     ]
 
 
+def placed(text: str, known: str) -> list[Term]:
+    """The terms that an index has of a text, with their places in it.
+
+    Found without stemming anything where words and terms are as many, which they nearly always
+    are: of a word that was not seen before that would be most of the work.
+    """
+    said = known.split(" ") if known else []
+    whole = [word.span() for word in _WORD.finditer(text.replace("_", " "))]
+    if len(whole) == len(said):
+        return [(start, end, term) for (start, end), term in zip(whole, said, strict=True)]
+    cut = spans(text, "x")
+    if [term for *_, term in cut] == said:
+        return cut
+    return spans(text)
+
+
 def plain(text: str) -> set[str]:
     """The words of a text as people write them, folded: what a typo is held against."""
-    return {_folded(word) for word in _WORD.findall(text)}
+    return {_folded(word) for word in _WORD.findall(text.replace("_", " "))}
 
 
 def levelled(term: str, level: int) -> str:
@@ -149,12 +166,16 @@ def _stemmed(word: str) -> tuple[Term, ...]:
     )
 
 
+_CHANGES = re.compile(r"(?:[siey]|ed|ing|al|ful|ll|er|or|ion|ism|ic|ant|ent)\Z|'")
+"""What the algorithm changes ends so. Half of all words do not, and are their own stems."""
+
+
 @cache
 def _stem() -> Callable[[str], str]:
     import snowballstemmer
 
-    stem: Callable[[str], str] = snowballstemmer.stemmer("english").stemWord
-    return stem
+    whole: Callable[[str], str] = snowballstemmer.stemmer("english").stemWord
+    return lambda word: whole(word) if _CHANGES.search(word) else word
 
 
 def _cut(word: str) -> tuple[Term, ...]:

@@ -85,10 +85,16 @@ _SQLITE = (
 )
 
 _POSTGRES = (
-    "CREATE INDEX gin_segments_terms ON segments "
-    "USING gin (array_to_tsvector(array_remove(string_to_array(terms, ' '), '')))",
-    "CREATE INDEX gin_meeting_words_words ON meeting_words "
-    "USING gin (array_to_tsvector(array_remove(string_to_array(words, ' '), '')))",
+    """
+    CREATE INDEX gin_segments_terms ON segments
+    USING gin (array_to_tsvector(array_remove(string_to_array(terms, ' '), '')))
+    """,
+    """
+    CREATE INDEX gin_meeting_words_words ON meeting_words
+    USING gin (array_to_tsvector(array_remove(string_to_array(words, ' '), '')))
+    """,
+    # Beginnings of words are ranges only in this order.
+    'CREATE INDEX gin_vocabulary_term ON vocabulary (tenant, term COLLATE "C")',
 )
 
 

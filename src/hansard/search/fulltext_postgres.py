@@ -1,0 +1,163 @@
+"""What ``search.fulltext`` asks of PostgreSQL: the same questions of its GIN indexes.
+
+Those know which terms a segment has and not where: what stands beside what is seen in the terms
+themselves. Expressions are parameters, never joined: a query that is not known when the plan is
+made costs hundreds of times more (measured: 350 times, for a rare word).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+Ways = Sequence[Sequence[str]]
+
+_WORDS_OF = "array_to_tsvector(array_remove(string_to_array(w.words, ' '), ''))"
+_TERMS_OF = "array_to_tsvector(array_remove(string_to_array(s.terms, ' '), ''))"
+"""As the indexes have them."""
+
+_MEETINGS = """
+    SELECT w.number, m.job, m.segments, m.held
+    FROM meeting_words AS w JOIN meetings AS m ON m.job = w.job
+    WHERE {words} @@ CAST(:match AS tsquery) AND w.number < :below AND m.tenant = :tenant{where}
+    ORDER BY w.number DESC LIMIT :limit
+"""
+_NUMBERS = sa.text(f"""
+    SELECT array_agg(w.number) FROM meeting_words AS w
+    WHERE {_WORDS_OF} @@ CAST(:match AS tsquery) AND w.number BETWEEN :low AND :high
+""")  # noqa: S608 constants
+
+
+AMONG = "m.job = ANY(CAST(:jobs AS text[]))"
+"""A meeting is one of some that are listed."""
+
+
+def listed(jobs: Sequence[str]) -> list[str]:
+    """Jobs as a parameter."""
+    return list(jobs)
+
+
+def match(required: Sequence[Ways], excluded: Ways = ()) -> str:
+    """A tsquery: of each of ``required`` one way, and none of ``excluded``."""
+    wanted = " & ".join(f"({_any(ways)})" for ways in required)
+    return f"({wanted}) & !({_any(excluded)})" if excluded else wanted
+
+
+def _any(ways: Ways) -> str:
+    return " | ".join(f"({_all(way)})" for way in ways)
+
+
+def _all(way: Sequence[str]) -> str:
+    return " & ".join(_quoted(term) for term in way)
+
+
+def _quoted(term: str) -> str:
+    # Terms are letters and digits, so quoting them is all there is to do.
+    return f"'{term[:-1]}':*" if term.endswith("*") else f"'{term}'"
+
+
+def meetings(connection: sa.Connection, where: str, asked: dict[str, Any]) -> Sequence[sa.Row[Any]]:
+    """The newest meetings that match: number, job, segments, and when they were held."""
+    query = sa.text(_MEETINGS.format(where=where, words=_WORDS_OF))
+    return connection.execute(query, asked).all()
+
+
+_TITLES = sa.text("SELECT job, title FROM meetings WHERE job = ANY(CAST(:jobs AS text[]))")
+
+
+def titles(connection: sa.Connection, jobs: Sequence[str]) -> Sequence[sa.Row[Any]]:
+    """Job and title of some meetings."""
+    return connection.execute(_TITLES, {"jobs": listed(jobs)}).all()
+
+
+def numbers(
+    connection: sa.Connection, expressions: Sequence[str], low: int, high: int
+) -> list[list[int]]:
+    """Of each expression, the meetings between two numbers that match it."""
+    every = []
+    for expression in expressions:
+        asked = {"match": expression, "low": low, "high": high}
+        every.append(list(connection.scalar(_NUMBERS, asked) or ()))
+    return every
+
+
+def spoken(
+    connection: sa.Connection, clauses: Sequence[Ways], among: dict[int, str], limit: int
+) -> Counter[int]:
+    """In how many segments of each meeting all clauses are, at most ``limit`` segments seen."""
+    where, asked = _said(clauses)
+    query = sa.text(f"""
+        WITH found AS MATERIALIZED (
+            SELECT s.job FROM segments AS s
+            WHERE {where} AND s.job BETWEEN :first AND :last LIMIT :limit
+        )
+        SELECT w.number, count(*) FROM found JOIN meeting_words AS w ON w.job = found.job
+        WHERE w.job = ANY(:jobs) GROUP BY w.number
+    """)  # noqa: S608 constants
+    jobs = list(among.values())
+    bounds = {"first": min(jobs), "last": max(jobs), "jobs": jobs, "limit": limit}
+    return Counter(dict(map(tuple, connection.execute(query, {**asked, **bounds}))))
+
+
+def places(
+    connection: sa.Connection, clauses: Sequence[Ways], among: dict[int, str], limit: int
+) -> tuple[Counter[str], list[sa.Row[Any]]]:
+    """Of each meeting, how many segments have any of the clauses, and ``limit`` of these.
+
+    Segments that have all of them come first, and then the earliest.
+    """
+    either, asked = _said([[way for ways in clauses for way in ways]])
+    whole, of_whole = _said(clauses, "all")
+    query = sa.text(f"""
+        SELECT one.* FROM unnest(CAST(:jobs AS text[])) AS wanted(job), LATERAL (
+            SELECT s.job, s.position, s.start, s."end", s.speaker, s.text, s.terms,
+                   count(*) OVER () AS total
+            FROM segments AS s WHERE s.job = wanted.job AND {either}
+            ORDER BY ({whole}) DESC, s.position LIMIT :limit
+        ) AS one
+    """)  # noqa: S608 constants
+    rows = connection.execute(
+        query, {**asked, **of_whole, "jobs": list(among.values()), "limit": limit}
+    ).all()
+    return Counter({row.job: row.total for row in rows}), list(rows)
+
+
+def _said(clauses: Sequence[Ways], name: str = "one") -> tuple[str, dict[str, Any]]:
+    """A condition on a segment, and its parameters."""
+    asked: dict[str, Any] = {f"{name}_match": match(clauses)}
+    parts = [f"{_TERMS_OF} @@ CAST(:{name}_match AS tsquery)"]
+    for number, ways in enumerate(clauses):
+        if all(len(way) == 1 for way in ways):
+            continue
+        either = []
+        for place, way in enumerate(ways):
+            key = f"{name}_{number}_{place}"
+            said = " ".join(way)
+            asked[key] = f"% {said[:-1]}%" if said.endswith("*") else f"% {said} %"
+            either.append(f"' ' || s.terms || ' ' LIKE :{key}")
+        parts.append(f"({' OR '.join(either)})")
+    return " AND ".join(parts), asked
+
+
+def vocabulary(
+    connection: sa.Connection,
+    tenant: str,
+    between: tuple[str, str],
+    lengths: range,
+    limit: int,
+) -> list[str]:
+    """Words of a tenant from one up to another, of some lengths."""
+    asked = {"tenant": tenant, "low": between[0], "high": between[1], "limit": limit}
+    asked |= {"shortest": lengths.start, "longest": lengths.stop}
+    return list(connection.scalars(_WORDS, asked))
+
+
+_WORDS = sa.text("""
+    SELECT term FROM vocabulary
+    WHERE tenant = :tenant AND term COLLATE "C" >= :low AND term COLLATE "C" < :high
+        AND length(term) >= :shortest AND length(term) < :longest
+    LIMIT :limit
+""")

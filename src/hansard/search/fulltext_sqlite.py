@@ -1,0 +1,192 @@
+"""What ``search.fulltext`` asks of SQLite: its FTS5 indexes, a term of which needs no more care.
+
+Rows of ``segment_index`` are numbered by meeting and position, so one meeting's are a range.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from hansard.store.index import POSITIONS
+
+Ways = Sequence[Sequence[str]]
+
+# Pronounced: the join starts with the index, which gives the newest first without sorting.
+_MEETINGS = """
+    SELECT json_group_array(json_array(number, job, segments, held)) FROM (
+        SELECT w.number, m.job, m.segments, m.held FROM meeting_index
+        CROSS JOIN meeting_words AS w ON w.number = meeting_index.rowid
+        CROSS JOIN meetings AS m ON m.job = w.job
+        WHERE meeting_index MATCH :match AND meeting_index.rowid < :below
+            AND m.tenant = :tenant{where}
+        ORDER BY meeting_index.rowid DESC LIMIT :limit
+    )
+"""
+_TITLES = sa.text("""
+    SELECT job, title FROM meetings WHERE job IN (SELECT value FROM json_each(:jobs))
+""")
+_NUMBERS = sa.text("""
+    SELECT (SELECT group_concat(rowid) FROM meeting_index
+            WHERE meeting_index MATCH asked.value AND rowid BETWEEN :low AND :high)
+    FROM json_each(:asked) AS asked ORDER BY asked.key
+""")
+_PHRASE = sa.text(f"""
+    SELECT number, count(*) FROM (
+        SELECT rowid >> {POSITIONS} AS number FROM segment_index
+        WHERE segment_index MATCH :match AND rowid BETWEEN :low AND :high
+        ORDER BY rowid DESC LIMIT :limit
+    ) GROUP BY number
+""")  # noqa: S608 constants
+_POSITIONS = sa.text(f"""
+    SELECT asked.value, (
+        SELECT group_concat(rowid) FROM segment_index
+        WHERE segment_index MATCH :match AND rowid BETWEEN asked.value << {POSITIONS}
+            AND (asked.value << {POSITIONS}) + {(1 << POSITIONS) - 1})
+    FROM json_each(:asked) AS asked
+""")  # noqa: S608 constants
+_SEGMENTS = sa.text("""
+    SELECT s.job, s.position, s.start, s."end", s.speaker, s.text, s.terms
+    FROM json_each(:spots) AS spot
+    CROSS JOIN segments AS s ON s.job = spot.value ->> 0 AND s.position = spot.value ->> 1
+""")
+
+
+AMONG = "m.job IN (SELECT value FROM json_each(:jobs))"
+"""A meeting is one of some that are listed."""
+
+
+def listed(values: Sequence[str]) -> str:
+    """Jobs, or others, as a parameter."""
+    return msgspec.json.encode(values).decode()
+
+
+def match(required: Sequence[Ways], excluded: Ways = (), *, adjacent: bool = False) -> str:
+    """An expression of FTS5: of each of ``required`` one way, and none of ``excluded``."""
+    wanted = " AND ".join(f"({_any(ways, adjacent)})" for ways in required)
+    if not excluded:
+        return wanted
+    return f"({wanted}) NOT ({_any(excluded, adjacent)})"
+
+
+def _any(ways: Ways, adjacent: bool) -> str:
+    return " OR ".join(_phrase(way) if adjacent else f"({_all(way)})" for way in ways)
+
+
+def _all(way: Sequence[str]) -> str:
+    return " AND ".join(_phrase([term]) for term in way)
+
+
+def _phrase(way: Sequence[str]) -> str:
+    said = " ".join(way)
+    # Terms are letters and digits, so quoting them is all there is to do.
+    return f'"{said[:-1]}" *' if said.endswith("*") else f'"{said}"'
+
+
+def meetings(
+    connection: sa.Connection, where: str, asked: dict[str, Any]
+) -> list[tuple[int, str, int, float]]:
+    """The newest meetings that match: number, job, segments, and when they were held.
+
+    As one row: fetching a thousand takes longer than finding them.
+    """
+    return _places(connection.scalar(sa.text(_MEETINGS.format(where=where)), asked))
+
+
+_places = msgspec.json.Decoder(list[tuple[int, str, int, float]]).decode
+
+
+def titles(connection: sa.Connection, jobs: Sequence[str]) -> Sequence[sa.Row[Any]]:
+    """Job and title of some meetings."""
+    return connection.execute(_TITLES, {"jobs": listed(jobs)}).all()
+
+
+def numbers(
+    connection: sa.Connection, expressions: Sequence[str], low: int, high: int
+) -> list[list[int]]:
+    """Of each expression, the meetings between two numbers that match it."""
+    asked = {"asked": listed(expressions), "low": low, "high": high}
+    return [_numbers(found) for (found,) in connection.execute(_NUMBERS, asked).all()]
+
+
+def _numbers(joined: str | None) -> list[int]:
+    return [] if joined is None else list(map(int, joined.split(",")))
+
+
+def spoken(
+    connection: sa.Connection, clauses: Sequence[Ways], among: dict[int, str], limit: int
+) -> Counter[int]:
+    """In how many segments of each meeting all clauses are, the newest ``limit`` segments seen."""
+    low, high = min(among) << POSITIONS, (max(among) + 1 << POSITIONS) - 1
+    asked = {
+        "match": match(clauses, adjacent=True),
+        "low": low,
+        "high": high,
+        "limit": limit,
+    }
+    return Counter(dict(map(tuple, connection.execute(_PHRASE, asked).all())))
+
+
+def places(
+    connection: sa.Connection, clauses: Sequence[Ways], among: dict[int, str], limit: int
+) -> tuple[Counter[str], list[sa.Row[Any]]]:
+    """Of each meeting, how many segments have any of the clauses, and ``limit`` of these.
+
+    Segments that have all of them come first, and then the earliest.
+    """
+    either = match([[way for ways in clauses for way in ways]], adjacent=True)
+    found = _within(connection, either, among)
+    crowded = {number: among[number] for number in found if len(found[number]) > limit}
+    if len(clauses) > 1 and crowded:
+        best = _within(connection, match(clauses, adjacent=True), crowded)
+        for number, positions in best.items():
+            found[number][:0] = positions[:limit]
+    spots = [
+        (among[number], position)
+        for number, positions in found.items()
+        for position in list(dict.fromkeys(positions))[:limit]
+    ]
+    rows = connection.execute(_SEGMENTS, {"spots": msgspec.json.encode(spots).decode()}).all()
+    counts = Counter({among[number]: len(set(found[number])) for number in found})
+    return counts, list(rows)
+
+
+def _within(
+    connection: sa.Connection, expression: str, among: Iterable[int]
+) -> dict[int, list[int]]:
+    """Of each meeting, the positions of the segments that match."""
+    asked = {"match": expression, "asked": msgspec.json.encode(list(among)).decode()}
+    mask = (1 << POSITIONS) - 1
+    return {
+        number: [rowid & mask for rowid in _numbers(joined)]
+        for number, joined in connection.execute(_POSITIONS, asked).all()
+    }
+
+
+def vocabulary(
+    connection: sa.Connection,
+    tenant: str,
+    between: tuple[str, str],
+    lengths: range,
+    limit: int,
+) -> list[str]:
+    """Words of a tenant from one up to another, of some lengths."""
+    asked = {"tenant": tenant, "low": between[0], "high": between[1], "limit": limit}
+    asked |= {"shortest": lengths.start, "longest": lengths.stop}
+    return _words(connection.scalar(_WORDS, asked))
+
+
+_words = msgspec.json.Decoder(list[str]).decode
+
+_WORDS = sa.text("""
+    SELECT json_group_array(term) FROM (
+        SELECT term FROM vocabulary
+        WHERE term >= :low AND term < :high AND tenant = :tenant
+            AND length(term) >= :shortest AND length(term) < :longest
+        LIMIT :limit
+    )
+""")
