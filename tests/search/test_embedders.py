@@ -102,8 +102,8 @@ def test_rows_are_of_length_one_and_in_order(embedder: Embedder) -> None:
     assert rows.dtype == np.float32
     blank = [is_blank(text) for text in TEXTS]
     assert blank == [False, False, True, False, True, False, False]
-    np.testing.assert_allclose(
-        np.linalg.norm(rows, axis=1), [0.0 if one else 1.0 for one in blank], atol=1e-5
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(
+        [float(not one) for one in blank], abs=1e-5
     )
     np.testing.assert_allclose(rows[0], rows[5], atol=1e-6)
 

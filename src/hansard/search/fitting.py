@@ -49,6 +49,10 @@ _LOADED = 4
 """Fitted embedders in the memory of a process: 20 MB each."""
 
 
+_YOUNG = Lsa()
+"""For every library that is too small to fit anything."""
+
+
 class Current(NamedTuple):
     """The embedder that a tenant's library is searched with."""
 
@@ -161,6 +165,11 @@ class Embedders:
                 connection.execute(embedders.delete().where(embedders.c.id == new))
             raise
 
+    def close(self) -> None:
+        """Let go of the connections to an endpoint."""
+        if self._given is not None and hasattr(self._given, "close"):
+            self._given.close()
+
     # ── when ─────────────────────────────────────────────────────────────────────────────────
 
     def _is_due(self, fitted: Lsa, jobs: list[str], total: int) -> bool:
@@ -171,7 +180,7 @@ class Embedders:
         texts: list[str] = []
         for job in reversed(jobs):
             texts += [one.text for one in passages.cut(transcripts.stream(self._database, job))]
-            if len(texts) >= _LOOKED_AT:
+            if len(texts) >= min(_LOOKED_AT, total - fitted.fitted):
                 break
         return is_due(fitted.fitted, total, fitted.unknown(texts))
 
@@ -286,7 +295,7 @@ class Embedders:
                 sa.select(embedders.c.body, embedders.c.fitted).where(embedders.c.id == found)
             ).one_or_none()
         if row is None or row.body is None:
-            return Lsa()
+            return _YOUNG
         made = Lsa.from_bytes(bytes(row.body))
         made.fitted = row.fitted
         with self._lock:

@@ -30,6 +30,9 @@ from hansard.store.tables import embedded, embedders, meetings, passages
 MOST_BYTES = 512 * 2**20
 """Of vectors in the memory of one process: half a million passages of 256 numbers."""
 
+NOTHING = 1e-6
+"""A cosine up to this is one of nothing in common: no more than rounding."""
+
 _AT_ONCE = 200
 """Meetings that are read from the store in one transaction: some 20 MB."""
 
@@ -169,7 +172,7 @@ class Vectors:
         """The passages of a tenant that are nearest to a vector, best first.
 
         Equal scores go by meeting and position. Passages that have nothing in common with the
-        query (a score of 0 or less) are none.
+        query (a score of :data:`NOTHING` or less) are none.
 
         Args:
             tenant: whose.
@@ -316,7 +319,7 @@ def _best(shown: _Shown, query: Vector, limit: int, jobs: Collection[str] | None
         chosen = np.flatnonzero(scores >= least)
     else:
         chosen = np.arange(len(scores))
-    chosen = chosen[scores[chosen] > 0]
+    chosen = chosen[scores[chosen] > NOTHING]
     order = chosen[np.lexsort((chosen, -scores[chosen]))][:limit]
     return [
         Hit(
