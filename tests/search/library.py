@@ -1,94 +1,83 @@
-"""A library of meetings as they are when they are done, made by hand."""
+"""Meetings that are made up: of a subject each, and put into a store."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from itertools import count
 
 from tests.store.test_views import row
 
 from hansard.model import Segment, Transcript
-from hansard.search import library
-from hansard.search.library import Answer, Asked
-from hansard.store import index, transcripts
+from hansard.store import transcripts
 from hansard.store.database import Database
-from hansard.store.ids import new_id
-from hansard.store.tables import jobs, meeting_tags, meetings, recordings, speakers
+from hansard.store.tables import jobs, meetings, recordings
 
-BEGIN = 1_767_225_600.0
-"""The first second of 2026, UTC."""
-DAY = 86_400.0
+SUBJECTS = {
+    "roof": "roof tiles rain leak gutter builder scaffold repair beam attic slate chimney",
+    "money": "budget invoice payment tax account bank loan interest audit revenue cost grant",
+    "school": "teacher pupil lesson classroom exam homework curriculum reading library holiday",
+    "road": "traffic bus lane cycle parking junction signal pedestrian bridge tram crossing",
+    "garden": "flower hedge soil compost seed harvest orchard apple bee pond lawn shrub",
+}
+COMMON = "people today important maybe next year question idea problem time work city"
 
-_numbers = count()
+
+def talk(subject: str, seed: int, count: int = 40, words: int = 18) -> list[Segment]:
+    """Segments of a few seconds about a subject, by two speakers."""
+    chance = random.Random(f"{subject} {seed}")
+    own = SUBJECTS[subject].split()
+    segments = []
+    for number in range(count):
+        said = [
+            chance.choice(own if chance.random() < 0.5 else COMMON.split()) for _ in range(words)
+        ]
+        speaker = f"S{1 + number // 5 % 2}"
+        segments.append(
+            Segment(
+                number * 6.0, number * 6 + 5.0, " ".join(said).capitalize() + ".", (), 0, speaker
+            )
+        )
+    return segments
+
+
+def begin(database: Database) -> None:
+    """What every meeting's rows need."""
+    with database.write() as connection:
+        connection.execute(
+            recordings.insert().values(id="r", name="r", size=1, media="{}", created=1.0)
+        )
 
 
 def add(
     database: Database,
-    title: str,
-    said: Sequence[str],
+    number: int,
+    segments: Sequence[Segment],
     *,
     tenant: str = "local",
-    kind: str = "meeting",
-    status: str = "new",
     language: str | None = "en",
-    held: float = BEGIN,
-    mood: float | None = None,
-    tags: Sequence[str] = (),
-    people: Sequence[str] = (),
 ) -> str:
-    """A meeting of these segments, five seconds each; with ``people``, they speak in turn."""
-    number = next(_numbers)
-    job = new_id(BEGIN + number)
-    recording = f"{number:064}"
-    labels = [f"S{place + 1}" for place in range(len(people))]
+    """A meeting with these words; its job's id, which sorts by ``number``."""
+    made = row(number, answers=None, tenant=tenant)
+    job = str(made["id"])
     with database.write() as connection:
-        connection.execute(
-            recordings.insert().values(id=recording, name="r", size=1, media="{}", created=held)
-        )
-        values = row(number, id=job, identity=job, recording=recording, tenant=tenant)
-        connection.execute(jobs.insert().values({**values, "name": f"{title}.wav"}))
-        segments = [
-            Segment(
-                place * 5.0,
-                place * 5.0 + 5.0,
-                text,
-                speaker=labels[place % len(labels)] if labels else None,
-            )
-            for place, text in enumerate(said)
-        ]
-        head = Transcript(job, recording, title, 5.0 * len(said), "e", "m", language=language)
+        connection.execute(jobs.insert(), [made])
         connection.execute(
             meetings.insert().values(
                 job=job,
                 tenant=tenant,
-                title=title,
-                kind=kind,
-                status=status,
-                held=held,
+                title=f"Meeting {number}",
+                kind="meeting",
+                held=1.0,
                 language=language,
-                seconds=5.0 * len(said),
-                segments=len(said),
-                mood=mood,
-                created=held,
-                changed=held,
+                seconds=600.0,
+                created=1.0,
+                changed=1.0,
             )
         )
-        for label, name in zip(labels, people, strict=True):
-            connection.execute(speakers.insert().values(job=job, label=label, name=name))
-        for tag in tags:
-            connection.execute(meeting_tags.insert().values(job=job, tag=tag))
-        transcripts.save(connection, job, segments, lambda: head)
-        index.keep(connection, job)
+        transcripts.save(
+            connection,
+            job,
+            segments,
+            lambda: Transcript("t", "r", "r.wav", 600.0, "sphinx", "en-us"),
+        )
     return job
-
-
-def ask(database: Database, q: str, *, tenant: str = "local", limit: int = 50) -> Answer:
-    """An answer by words alone."""
-    return library.search(database, tenant, Asked(q, "text"), limit=limit)
-
-
-def found(database: Database, q: str, *, tenant: str = "local") -> set[str]:
-    """The titles of what is found, with no word taken for another."""
-    answer = ask(database, q, tenant=tenant)
-    assert answer.corrected == {}, answer.corrected
-    return {one.title.text for one in answer.items}

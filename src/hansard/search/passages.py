@@ -1,170 +1,110 @@
-"""What was said: of each meeting that is shown, the passages that show best why it was found."""
+"""A transcript as passages: stretches of some 60 to 120 words, what is embedded and cited.
+
+A passage ends where a segment does, where somebody else begins to speak if that can be had; only a
+segment of more than 200 words is taken apart. Cutting depends on the segments alone: done again it
+gives the same passages, so their text need not be kept beside the transcript.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+import re
+from collections.abc import Iterable, Iterator
 
-import sqlalchemy as sa
+from hansard.model import Segment, Value
 
-from hansard.model import Value
-from hansard.search import fulltext
-from hansard.search.fulltext import Ranked
-from hansard.search.query import Query
-from hansard.search.snippets import Marker, Snippet
-from hansard.store import terms
-from hansard.store.tables import segments, speakers
+FEWEST = 60
+"""Words after which a passage ends at the next change of speaker."""
 
-SHOWN = 3
-"""Passages of a meeting."""
-_LOOKED_AT = 16
-"""Segments of a meeting that the best are chosen from, where more than one word is asked for."""
-_OF_SPEAKER = 400
-"""Likewise where only one person's count."""
-_LONGEST_NEAR = 40
-"""Segments of a passage that was found by its meaning."""
+MOST = 120
+"""Words of a passage; a segment of up to :data:`GIANT` may be a longer one by itself."""
+
+GIANT = 200
+"""Words of a segment beyond which it is taken apart."""
+
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+_PER_WORD = 2
+"""Characters that stand for a word in scripts without spaces between words."""
 
 
-class Passage(Value, frozen=True, omit_defaults=False):
-    """A piece of what was said. Seconds from the start of the recording."""
+class Passage(Value, frozen=True):
+    """A stretch of a transcript. ``first`` and ``last`` are positions of segments."""
 
     position: int
-    """Of its first segment."""
+    """The how-manieth of its transcript, from 0."""
+    first: int
+    last: int
+    start: float
+    """Seconds from the start of the recording."""
+    end: float
+    text: str
+
+
+class _Piece(Value, frozen=True):
+    """A segment, or a part of one."""
+
+    number: int
     start: float
     end: float
+    text: str
     speaker: str | None
-    """The name, where one is known, else the label."""
-    snippet: Snippet
-    link: str
+    words: int
 
 
-class Shown(Value, frozen=True):
-    """Passages by meeting, and how many segments have any of the words."""
-
-    passages: dict[str, list[Passage]]
-    matches: dict[str, int]
-
-
-class _Near(Protocol):
-    @property
-    def job(self) -> str: ...
-    @property
-    def first(self) -> int: ...
-    @property
-    def last(self) -> int: ...
-
-
-def of(
-    connection: sa.Connection,
-    query: Query,
-    page: Sequence[Ranked],
-    rareness: Mapping[str, float],
-) -> Shown:
-    """The best passages of each meeting: with most that was searched for, rare words first."""
-    if not query.clauses or not page:
-        return Shown({}, {})
-    units, marker = query.units, Marker(query.units)
-    among = {one.number: one.job for one in page}
-    names = _names(connection, among.values())
-    only = [
-        set(terms.terms(wish.value, "x"))
-        for wish in query.filters.wishes
-        if wish.field == "speaker" and not wish.without
-    ]
-    clauses = [[way for unit in clause for way in unit.ways] for clause in query.clauses]
-    counts, rows = fulltext.sql(connection).places(
-        connection, clauses, among, _OF_SPEAKER if only else _LOOKED_AT if len(units) > 1 else SHOWN
-    )
-    if only:
-        rows = [row for row in rows if _is_one_of(row, names, only)]
-        counts = Counter(row.job for row in rows)
-    scored: dict[str, list[tuple[float, int, sa.Row[Any]]]] = {}
-    for row in rows:
-        worth = sum(
-            rareness.get(unit.shown, 1.0) for unit in units if fulltext.holds(unit, [row.terms])
-        )
-        scored.setdefault(row.job, []).append((-worth, row.position, row))
-    return Shown(
-        {
-            job: [
-                _passage(row.job, [row], marker, names)
-                for *_, row in sorted(found, key=lambda one: one[:2])[:SHOWN]
-            ]
-            for job, found in scored.items()
-        },
-        dict(counts),
-    )
+def cut(segments: Iterable[Segment]) -> Iterator[Passage]:
+    """The passages of a transcript, in order. Segments without words are in none."""
+    held: list[_Piece] = []
+    words = count = 0
+    for number, segment in enumerate(segments):
+        for piece in _pieces(number, segment):
+            turn = bool(held) and piece.speaker != held[-1].speaker
+            if held and (words + piece.words > MOST or (words >= FEWEST and turn)):
+                yield _passage(count, held)
+                count += 1
+                held, words = [], 0
+            held.append(piece)
+            words += piece.words
+    if held:
+        yield _passage(count, held)
 
 
-def joined(connection: sa.Connection, shown: Shown, query: Query, near: Sequence[_Near]) -> Shown:
-    """Passages that were found by meaning put first, where no word has shown them already."""
-    wanted = [
-        one
-        for one in near
-        if not any(
-            one.first <= known.position <= one.last for known in shown.passages.get(one.job, ())
-        )
-    ]
-    if not wanted:
-        return shown
-    names = _names(connection, {one.job for one in wanted})
-    both = dict(shown.passages)
-    marker = Marker(query.units)
-    for one in wanted:
-        rows = connection.execute(
-            sa.select(
-                segments.c.position,
-                segments.c.start,
-                segments.c.end,
-                segments.c.speaker,
-                segments.c.text,
-                segments.c.terms,
-            )
-            .where(
-                segments.c.job == one.job,
-                segments.c.position.between(one.first, min(one.last, one.first + _LONGEST_NEAR)),
-            )
-            .order_by(segments.c.position)
-        ).all()
-        if rows:
-            made = _passage(one.job, rows, marker, names)
-            both[one.job] = [made, *both.get(one.job, ())][:SHOWN]
-    return Shown(both, shown.matches)
+def words_of(text: str) -> int:
+    """How many words a text has; where there are no spaces, about as many as it would have."""
+    unspaced = len(_UNSPACED.findall(text))
+    return len(_UNSPACED.sub(" ", text).split()) + -(-unspaced // _PER_WORD)
 
 
-def _passage(
-    job: str, rows: Sequence[Any], marker: Marker, names: Mapping[tuple[str, str], str]
-) -> Passage:
-    first = rows[0]
-    said = {row.speaker for row in rows}
-    text = " ".join(row.text for row in rows)
-    known = " ".join(row.terms or "" for row in rows)
-    speaker = first.speaker if len(said) == 1 else None
+def _passage(position: int, held: list[_Piece]) -> Passage:
     return Passage(
-        first.position,
-        first.start,
-        rows[-1].end,
-        None if speaker is None else names.get((job, speaker), speaker),
-        marker.snippet(text, known),
-        f"/api/v1/meetings/{job}?t={first.start:g}",
+        position,
+        held[0].number,
+        held[-1].number,
+        held[0].start,
+        max(piece.end for piece in held),
+        " ".join(piece.text for piece in held),
     )
 
 
-def _names(connection: sa.Connection, jobs: Any) -> dict[tuple[str, str], str]:
-    found = connection.execute(
-        sa.select(speakers.c.job, speakers.c.label, speakers.c.name).where(
-            speakers.c.job.in_(list(jobs)), speakers.c.name.is_not(None)
-        )
-    )
-    return {(job, label): name for job, label, name in found}
-
-
-def _is_one_of(
-    row: sa.Row[Any], names: Mapping[tuple[str, str], str], wanted: Sequence[set[str]]
-) -> bool:
-    if row.speaker is None:
-        return False
-    called = f"{row.speaker} {names.get((row.job, row.speaker), '')}"
-    there = set(terms.terms(called, "x"))
-    return any(one <= there for one in wanted)
+def _pieces(number: int, segment: Segment) -> Iterator[_Piece]:
+    text = " ".join(segment.text.split())
+    words = words_of(text)
+    if not any(character.isalnum() for character in text):
+        return
+    if words <= GIANT:
+        yield _Piece(number, segment.start, segment.end, text, segment.speaker, words)
+        return
+    size = len(text)
+    at = 0
+    parts = -(-words // (MOST - FEWEST // 2))
+    for part in range(1, parts + 1):
+        to = size
+        if part < parts:
+            aim = max(at + 1, part * size // parts)
+            blank = text.rfind(" ", at, aim)
+            to = blank + 1 if blank > at else aim
+        here = text[at:to].strip()
+        if here:
+            # Time within a segment goes with its letters: word times may be missing.
+            span = segment.end - segment.start
+            begun, ended = segment.start + span * at / size, segment.start + span * to / size
+            yield _Piece(number, begun, ended, here, segment.speaker, words_of(here))
+        at = to
