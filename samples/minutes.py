@@ -1,6 +1,6 @@
-"""Written meetings with what is in them marked: decisions, tasks, questions, dates, figures, topics.
+"""Written meetings with what is in them marked: decisions, tasks, questions, dates, figures.
 
-Each file in ``samples/minutes`` is a meeting. A line starting with ``#`` begins a topic, ``Name:``
+Each file in ``samples/minutes`` is a meeting in a few topics. A line starting with ``#`` begins a topic, ``Name:``
 begins a turn, ``-`` goes on with it; one sentence a line, and what is planted in it stands behind
 it in braces::
 
@@ -68,6 +68,8 @@ class Minutes(msgspec.Struct, frozen=True):
     topics: tuple[str, ...]
     sentences: tuple[Sentence, ...]
     planted: tuple[Planted, ...]
+    summary: str = ""
+    """What a person would say it was about."""
 
 
 def names() -> list[str]:
@@ -105,7 +107,9 @@ def read(name: str) -> Minutes:
         language=head["language"],
         people=tuple(Person(person, labels.get(person.split()[-1])) for person in people),
     )
-    return Minutes(name, occasion, tuple(topics), tuple(sentences), tuple(planted))
+    return Minutes(
+        name, occasion, tuple(topics), tuple(sentences), tuple(planted), head.get("summary", "")
+    )
 
 
 def _labels(sentences: list[Sentence]) -> dict[str, str]:
@@ -158,8 +162,8 @@ def _cut(text: str, rng: random.Random) -> list[str]:
 _ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
     "fifteen sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety".split()
+).split(" ")
+_TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety".split(" ")
 _ORDINALS = {
     "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth",
     "nine": "ninth", "twelve": "twelfth",
@@ -185,10 +189,10 @@ def _ordinal(number: int) -> str:
 
 def _heard(text: str) -> Iterator[str]:
     """The words of a sentence as the embedded engine writes them."""
-    for word in re.findall(r"\$?\d[\d,.]*(?:st|nd|rd|th)?|[^\W\d_]+(?:['’][^\W\d_]+)*", text):
+    for word in re.findall(r"\$?\d[\d,.]*(?:st|nd|rd|th)?|[^\W\d_]+(?:'[^\W\d_]+)*", text):
         digits = re.sub(r"\D", "", word)
         if not digits:
-            yield word.lower().replace("’", "'")
+            yield word.lower()
         elif word[-1].isalpha():
             yield _ordinal(int(digits))
         else:
