@@ -1,6 +1,6 @@
 """Written meetings with what is in them marked: decisions, tasks, questions, dates, figures.
 
-Each file in ``samples/minutes`` is a meeting in a few topics. A line starting with ``#`` begins a topic, ``Name:``
+Each file in ``samples/minutes`` is a meeting. A line starting with ``#`` begins a topic, ``Name:``
 begins a turn, ``-`` goes on with it; one sentence a line, and what is planted in it stands behind
 it in braces::
 
@@ -159,11 +159,15 @@ def _cut(text: str, rng: random.Random) -> list[str]:
     return pieces
 
 
-_ONES = (
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_ONES = _words(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
     "fifteen sixteen seventeen eighteen nineteen"
-).split(" ")
-_TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety".split(" ")
+)
+_TENS = _words("- - twenty thirty forty fifty sixty seventy eighty ninety")
 _ORDINALS = {
     "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth",
     "nine": "ninth", "twelve": "twelfth",
