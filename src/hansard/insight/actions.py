@@ -1,7 +1,8 @@
 """Tasks that were taken on or given, with who does them and by when, by grammar. Pure.
 
-Precision before recall: a task is a verb of doing behind words that bind somebody ("I'll …", "Ann will
-…", "can you …, Tom"). Conditions, reports of what somebody said, wishes and the past are left out.
+Precision before recall: a task is a verb of doing behind words that bind somebody ("I'll …", "Ann
+will …", "can you …, Tom"). Conditions, reports of what somebody said, wishes and the past are
+left out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Dates as people say them, counted from the day of the meeting. Pure.
 
 ``by Friday`` is the first Friday after the meeting, ``next Friday`` that of the following week,
-``last Friday`` the one before; without a word, a sentence in the past tense looks back. A month or a
-day without a year is the nearest. English thoroughly; German, French and Spanish the usual forms.
+``last Friday`` the one before; without a word, a sentence in the past tense looks back. A month or
+a day without a year is the nearest. English thoroughly; German, French and Spanish the usual forms.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import date
 from functools import lru_cache
 
 from hansard.insight import calendar
+from hansard.insight.languages import vocabulary
 from hansard.model import Value
 
 LANGUAGES = ("de", "en", "es", "fr")
@@ -42,7 +43,8 @@ _MONTHS = {
     "en": "january february march april may june july august september october november december",
     "de": "januar februar märz april mai juni juli august september oktober november dezember",
     "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
-    "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+    "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre "
+    "diciembre",
 }
 _BY_DAYS = {
     "en": {"the day after tomorrow": 2, "the day before yesterday": -2, "tomorrow": 1, "today": 0,
@@ -54,13 +56,11 @@ _BY_DAYS = {
            "aujourd'hui": 0, "ce soir": 0, "hier": -1},
     "es": {"pasado mañana": 2, "anteayer": -2, "mañana": 1, "hoy": 0, "ayer": -1},
 }  # fmt: skip
-_PAST_WORDS = frozenset(
-    (
-        "was were had did met spoke came went got said told sent gave took saw found made paid blew "
-        "fell rose began left lost held brought bought asked called visited agreed decided "
-        "resolved delivered started ended happened arrived spent been war waren hatte hatten ging "
-        "kam wurde wurden était étaient fue fueron estaba"
-    ).split()
+_PAST_WORDS = vocabulary(
+    "was were had did met spoke came went got said told sent gave took saw found made paid "
+    "blew fell rose began left lost held brought bought asked called visited agreed decided "
+    "resolved delivered started ended happened arrived spent been war waren hatte hatten ging "
+    "kam wurde wurden était étaient fue fueron estaba"
 )
 _NOT_PAST = re.compile(
     r"\b(?:will|going to|gonna|can|could|would|should|must|please|need|needs|let's|let us|have to|"
@@ -179,18 +179,20 @@ def _nth(found: re.Match[str], held: date | None, past: bool) -> _Resolved:
 
 
 def _english_edges(months: dict[str, int]) -> Iterator[_Rule]:
+    month = "|".join(months)
+
     def of_month(found: re.Match[str], held: date | None, _: bool) -> _Resolved:
         if found[3]:
-            year, month = int(found[3]), months[found[2]]
+            year, number = int(found[3]), months[found[2]]
         elif held:
-            year, month = calendar.nearest_month(held, months[found[2]])
+            year, number = calendar.nearest_month(held, months[found[2]])
         else:
             return None, None, False
-        return _edge(found[1], date(year, month, 1))
+        return _edge(found[1], date(year, number, 1))
 
     yield (
         re.compile(
-            rf"\b(end|beginning|start|middle|[1-4]th week) of (?:the )?({'|'.join(months)})\b(?: (20\d\d))?"
+            rf"\b(end|beginning|start|middle|[1-4]th week) of (?:the )?({month})\b(?: (20\d\d))?"
         ),
         of_month,
     )
@@ -235,6 +237,8 @@ def _edge(edge: str, first: date) -> _Resolved:
 
 
 def _english_weekdays(days: dict[str, int]) -> _Rule:
+    week = "|".join(days)
+
     def resolve(found: re.Match[str], held: date | None, past: bool) -> _Resolved:
         word = found[1]
         if word in {"every", "each", "most", "only", "already"}:
@@ -250,7 +254,7 @@ def _english_weekdays(days: dict[str, int]) -> _Rule:
 
     return (
         re.compile(
-            rf"\b(?:(next|last|this|past|coming|every|each|most|only|already) )?({'|'.join(days)})\b"
+            rf"\b(?:(next|last|this|past|coming|every|each|most|only|already) )?({week})\b"
             r"(?:( next week| of next week| week))?"
         ),
         resolve,
@@ -262,6 +266,8 @@ _SPAN = r"(?:(\d+|an?|a couple of|couple of) )"
 
 
 def _english_spans(days: dict[str, int]) -> Iterator[_Rule]:
+    week = "|".join(days)
+
     def later(found: re.Match[str], held: date | None, _: bool) -> _Resolved:
         begin = found.groupdict().get("from")
         if held and begin in days:
@@ -280,9 +286,7 @@ def _english_spans(days: dict[str, int]) -> Iterator[_Rule]:
         later,
     )
     yield (
-        re.compile(
-            rf"\b{count} (?P<unit>day|week|month|year)s? from (?P<from>today|now|{'|'.join(days)})\b"
-        ),
+        re.compile(rf"\b{count} (?P<unit>day|week|month|year)s? from (?P<from>today|now|{week})\b"),
         later,
     )
     yield re.compile(rf"\b{count} (?P<unit>day|week|month|year)s? ago\b"), ago
@@ -382,7 +386,8 @@ def _european(
 
     yield (
         re.compile(
-            rf"\b(?:(?P<before>{next_}|{last}) )?(?P<name>{week})\b(?P<after> (?:{next_}|{last}))?\b"
+            rf"\b(?:(?P<before>{next_}|{last}) )?(?P<name>{week})\b(?P<after> (?:{next_}|"
+            rf"{last}))?\b"
         ),
         weekday,
     )

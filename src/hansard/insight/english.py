@@ -20,24 +20,31 @@ _DOING = (
     "deploy|design|distribute|document|draft|draw up|drop off|e-?mail|edit|email|estimate|"
     "file|fill (?:in|out)|finali[sz]e|find (?:out|a|an|the|someone|somebody|us|another)|finish|fix|"
     "follow up|forward|gather|get (?:back to|in touch|hold of|rid of)|"
-    "get (?:the|a|an|some|two|three|four|five|us|them|that|those|all|it (?:done|ready|fixed))(?! bit\\b)|"
-    "give (?:notice|@\\S+|(?:him|her|them|\\w+ \\w+) (?:a call|a ring|notice|the))|go (?:through|over|back to) the|"
-    "go and \\w+|hand (?:in|out|over)|hang|hire|implement|improve|inform|inspect|install|interview|investigate|"
+    "get (?:the|a|an|some|two|three|four|five|us|them|that|those|all|it (?:done|ready|"
+    "fixed))(?! bit\\b)|"
+    "give (?:notice|@\\S+|(?:him|her|them|\\w+ \\w+) (?:a call|a ring|notice|the))|go (?:through|"
+    "over|back to) the|"
+    "go and \\w+|hand (?:in|out|over)|hang|hire|implement|improve|inform|inspect|install|"
+    "interview|investigate|"
     "invite|issue|let (?:@\\S+|him|her|them|the \\w+|everyone|everybody) know|liaise|list|"
-    "look (?:into|at|up|for|after)|mail|make (?:sure|a (?:list|plan|copy|call|note|new)|an?|the)(?! decision\\b| mistake\\b)|"
-    "measure|mend|migrate|move|negotiate|note down|notify|order|organi[sz]e|paint|pay|phone|pick up|"
+    "look (?:into|at|up|for|after)|mail|make (?:sure|a (?:list|plan|copy|call|note|new)|an?|"
+    "the)(?! decision\\b| mistake\\b)|"
+    "measure|mend|migrate|move|negotiate|note down|notify|order|organi[sz]e|paint|pay|phone|"
+    "pick up|"
     "plan(?! to)|post|prepare|print|process|produce|propose|provide|publish|"
     "put (?:the|a|an|it|them|this|together|in|up)|re-?write|record|recruit|register|remind|remove|"
     "renew|rent|repair|replace|reply|report back|reserve|research|return|review|revise|ring|rework|"
     "run (?:the|a|some|those|these)|scan|schedule|send|set up|share(?! (?:your|my) screen)|sign|"
     "sort out|speak (?:to|with)|submit|summari[sz]e|survey|"
     "take (?:care|over|charge|down|on|notes|minutes|the (?:lead|minutes|notes))|talk (?:to|with)|"
-    "tell (?!you\\b|me\\b|us\\b|the truth)|test|tidy|train|transfer|translate|try out|type up|update|"
+    "tell (?!you\\b|me\\b|us\\b|the truth)|test|tidy|train|transfer|translate|try out|type up|"
+    "update|"
     "upload|verify|work (?:on|out)|write"
 )
 _WEAK = (
     # verbs of everything: a task only with a day
-    "be (?:done|ready|finished) with|close|cover|do|explain|get|give|go|have|help|host|join|keep|look|"
+    "be (?:done|ready|finished) with|close|cover|do|explain|get|give|go|have|help|host|join|keep|"
+    "look|"
     "make|meet|open|present|put|read|see|set|show|start|take|try|visit|watch"
 )
 _ADVERB = (
@@ -48,12 +55,15 @@ _ADVERB = (
 _DO = rf"{_ADVERB}(?:{_DOING})\b"
 _DO_SOME = rf"{_ADVERB}(?:{_WEAK})\b"
 _I_WILL = (
-    r"\b(?:i'll|i will|i shall|i'm going to|i am going to|i'm gonna|i need to|i have to|i've got to|"
-    r"i must|i promise to|i promise i'll|i(?:'m| am| would be|'d be) (?:happy|glad) to|i volunteer to|"
+    r"\b(?:i'll|i will|i shall|i'm going to|i am going to|i'm gonna|i need to|i have to|"
+    r"i've got to|"
+    r"i must|i promise to|i promise i'll|i(?:'m| am| would be|'d be) (?:happy|glad) to|"
+    r"i volunteer to|"
     r"i can|leave it to me to|let me) "
 )
 _I_WILL_BY = (
-    r"\b(?:i'll|i will|i shall|i'm going to|i am going to|i'm gonna|i need to|i have to|i've got to|"
+    r"\b(?:i'll|i will|i shall|i'm going to|i am going to|i'm gonna|i need to|i have to|"
+    r"i've got to|"
     r"i must|i promise to|i plan to|i intend to|i aim to) "
 )
 _WHO = r"(?P<who>@[\w'-]+)(?: and @[\w'-]+)?"
@@ -67,7 +77,10 @@ _START = (
     r"(?<=^good )|(?<=^fine )|(?<=^but )|(?<=^yes )|(?<=^great )|(?<=^yeah )|(?<=^okay so )|"
     r"(?<=^all right )|(?<=^alright )|(?<=^and then )|(?<=^all right then )|(?<=^okay then ))"
 )
-_REQUEST = r"(?:can you|could you|would you|will you|you can|can i ask you to|could i ask you to|i'd like you to|i want you to|i need you to|please) "
+_REQUEST = (
+    r"(?:can you|could you|would you|will you|you can|can i ask you to|could i ask you to|"
+    r"i'd like you to|i want you to|i need you to|please) "
+)
 
 _TASKS = (
     TaskRule(re.compile(_I_WILL + _DO), "speaker"),
@@ -100,9 +113,10 @@ _TASKS = (
         "nobody",
     ),
     TaskRule(re.compile(rf"\bwe've got to {_DO}"), "nobody"),
-    TaskRule(re.compile(rf"\bwe (?:should|will|'ll) {_DO}|\bwe'll {_DO}"), "nobody", needs_due=True),
+    TaskRule(re.compile(rf"\bwe(?: should| will|'ll) {_DO}"), "nobody", needs_due=True),
     TaskRule(
-        re.compile(r"\b(?:needs?|has|have) to be (?:\w+ed|done|sent|written|made|built|paid|bought)\b"),
+        re.compile(r"\b(?:needs?|has|have) to be (?:\w+ed|done|sent|written|made|built|paid|"
+        r"bought)\b"),
         "nobody",
         needs_due=True,
     ),
@@ -156,10 +170,12 @@ _DECIDED = re.compile(
     r"we(?:'ll| will| won't| shall)(?: not)? (?!(?:see|need|have to|be|know|find|come|start|begin|"
     r"talk|discuss|hear|look|meet|move on|get to|go to|turn|continue|take a|return|stop here)\b)"
     r"|^(?:(?:so|okay|ok|right|then|good|fine|all right|alright|well|and) )+"
-    r"we (?:replace|keep|take|buy|pause|cancel|postpone|move|use|choose|hire|stop|leave|raise|cut)\b"
+    r"we (?:replace|keep|take|buy|pause|cancel|postpone|move|use|choose|hire|stop|leave|raise|"
+    r"cut)\b"
     r"|\bwe (?:won't|will not|will no longer|are no longer going to) .+ any ?(?:more|longer)\b"
     r"|\bwe will no longer\b|\bfrom now on (?!it's been)"
-    r"|^(?:(?:so|okay|ok|right|then|and|therefore) )+.{0,60}\b(?:is|are) (?:hereby |therefore |now |then )*"
+    r"|^(?:(?:so|okay|ok|right|then|and|therefore) )+.{0,60}\b(?:is|are) (?:hereby |therefore |"
+    r"now |then )*"
     r"(?:approved|adopted|rejected|postponed|cancelled|canceled|accepted|deferred|dropped|off|"
     r"decided|agreed|settled)\b"
     r"|\b(?:is|are) hereby (?:approved|adopted|rejected|postponed|accepted)\b"
@@ -172,7 +188,8 @@ _DECIDED_NOT = re.compile(
     r"|\b(?:decided|agreed|resolved|voted|concluded)(?: \w+){0,2} (?:last|yesterday|in (?:january|"
     r"february|march|april|may|june|july|august|september|october|november|december)|years ago|"
     r"ages ago|on (?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
-    r"|\b(?:last (?:year|week|month|spring|summer|autumn|winter|fall|time|\w+day)|years? ago|months? ago|"
+    r"|\b(?:last (?:year|week|month|spring|summer|autumn|winter|fall|time|\w+day)|years? ago|"
+    r"months? ago|"
     r"weeks? ago|back then|in those days)\b.{0,80}\b(?:decided|agreed|resolved|voted|concluded)\b"
     r"|\b(?:decided|agreed|resolved|voted|concluded)\b.{0,80}\b(?:years?|months?|weeks?|ages) ago\b"
     r"|\bagree to disagree\b|\bthey (?:have )?(?:decided|agreed|voted)\b"
@@ -206,11 +223,13 @@ _ASKED = re.compile(
     rf"|(?:is|are|was|were) {_SUBJECT} (?:\w+ ){{1,4}}"
     r"(?:included|counted|ready|finished|done|possible|enough|free|open|closed|still|available|"
     r"okay|ok|true|right|correct|necessary|allowed|coming|going|working)\b"
-    rf"|(?:what|where|why|when|how|who|whom|which|whose)(?: else| exactly)? (?:{_BE}|{_HAVE}|{_CAN}|had) "
+    rf"|(?:what|where|why|when|how|who|whom|which|whose)(?: else| exactly)? (?:{_BE}|{_HAVE}|"
+    rf"{_CAN}|had) "
     rf"(?:{_SUBJECT}|[a-z]+s)\b"
     r"|(?:what|where|why|how|who)'s\b(?! (?:more|worse|important)\b)"
     rf"|(?:what|which|whose) (?:\w+ ){{1,2}}(?:{_BE}|{_HAVE}|{_CAN}) {_SUBJECT}\b"
-    rf"|how (?:many|much|long|often|far|old|big|soon|well|late)\b(?: \w+){{0,3}}? (?:{_CAN}|{_BE}|{_HAVE}|will)\b"
+    rf"|how (?:many|much|long|often|far|old|big|soon|well|late)\b(?: \w+){{0,3}}? (?:{_CAN}|"
+    rf"{_BE}|{_HAVE}|will)\b"
     rf"|how (?:many|much) (?!of\b)\w+ (?:use|need|want|come|go|work|know|live|take|cost|get|left)\b"
     r"|how about\b|what about\b|what if\b|how come\b|why not\b|why don't\b|what for\b"
     r"|what happens (?:if|when|then|to|with)\b"
@@ -221,7 +240,8 @@ _ASKED = re.compile(
     r")"
 )
 _NOT_ASKED = re.compile(
-    r"^(?:what (?:is|was) (?:more|worse|important|clear|needed|missing)\b|how (?:much|many) .* (?:is|are) (?:not|unclear|unknown)\b|"
+    r"^(?:what (?:is|was) (?:more|worse|important|clear|needed|missing)\b|how (?:much|"
+    r"many) .* (?:is|are) (?:not|unclear|unknown)\b|"
     r"(?:do|did) (?:the|a|this|that|it) (?:right|best|same|math|maths|work)\b|"
     r"will do\b|can do\b|who knows$|should (?:you|anyone|anybody) (?:have|need|want|wish)\b|"
     r"what (?:a|an) )"

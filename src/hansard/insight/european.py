@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 
-
 from hansard.insight.grammar import Grammar, TaskRule
 
 _WHO = r"(?P<who>@[\w'-]+)"
@@ -38,11 +37,17 @@ _DE_TASKS = (
         "speaker",
         needs_due=True,
     ),
-    TaskRule(re.compile(rf"\bich kümmere mich (?:um|darum)\b|\bich {_DE_DOES} .*\b(?:ein|an|ab|auf|vor|aus)$"), "speaker"),
+    TaskRule(
+        re.compile(
+            rf"\bich kümmere mich (?:um|darum)\b|\bich {_DE_DOES} .*\b(?:ein|an|ab|auf|vor|aus)$"
+        ),
+        "speaker",
+    ),
     TaskRule(re.compile(rf"{_WHO} (?:wird|muss|soll) .*{_DE_DO}\b"), "named", third=True),
     TaskRule(re.compile(rf"{_WHO} {_DE_SHE_DOES}\b"), "named", needs_due=True, third=True),
     TaskRule(
-        re.compile(rf"{_WHO} (?:kannst du|könntest du|können sie|könnten sie|würdest du) .*{_DE_DO}\b"),
+        re.compile(rf"{_WHO} (?:kannst du|könntest du|können sie|könnten sie|"
+        rf"würdest du) .*{_DE_DO}\b"),
         "named",
         asks=True,
     ),
@@ -90,7 +95,8 @@ _ES_DO = (
     r"(?:enviar|mandar|escribir|llamar|preparar|reservar|pedir|preguntar|contactar|revisar|"
     r"redactar|organizar|comprar|encargar|terminar|acabar|corregir|arreglar|reparar|publicar|"
     r"imprimir|firmar|pagar|invitar|buscar|planificar|probar|actualizar|hacer (?:el|la|los|un|una)|"
-    r"hablar con|traer|cambiar|pintar|repartir|traducir|instalar|medir|avisar)(?:le|les|lo|la|me|nos|te)?"
+    r"hablar con|traer|cambiar|pintar|repartir|traducir|instalar|medir|avisar)(?:le|les|lo|la|me|"
+    r"nos|te)?"
 )
 _ES_TASKS = (
     TaskRule(re.compile(rf"\b(?:voy a|tengo que|yo puedo) {_ES_DO}\b"), "speaker"),
@@ -113,9 +119,11 @@ def _de_asked(text: str) -> bool:
         bool(
             re.match(
                 r"(?:(?:und|aber|also|ja|nein|gut|@[\w'-]+) )*"
-                r"(?:(?:wer|was|wann|warum|wieso|weshalb|wo|wohin|woher|wie|welche[rsnm]?|wem|wen|wessen)"
+                r"(?:(?:wer|was|wann|warum|wieso|weshalb|wo|wohin|woher|wie|welche[rsnm]?|wem|"
+                r"wen|wessen)"
                 r" (?!(?:ich|wir|er|sie|es|man|das) \w+ (?:habe|hat|haben)$)\S+"
-                r"|(?:haben|hast|habt|sind|ist|seid|war|können|kann|könnt|kannst|sollen|soll|sollten|"
+                r"|(?:haben|hast|habt|sind|ist|seid|war|können|kann|könnt|kannst|sollen|soll|"
+                r"sollten|"
                 r"müssen|wollen|gibt|hat|wird|werden|dürfen|brauchen|geht|kommt|weiß|wisst) "
                 r"(?:ich|du|er|sie|es|wir|ihr|man|das|der|die|den|jemand|noch)\b)",
                 text,
@@ -131,7 +139,8 @@ def _fr_asked(text: str) -> bool:
             re.match(
                 r"(?:(?:et|mais|alors|donc|bon|@[\w'-]+) )*(?:est-ce qu|qu'est-ce qu|pourquoi\b|"
                 r"comment\b|quand est-ce|où est|qui (?:s'|va|peut|veut|a|est|fait)|combien\b|"
-                r"quel(?:le)?s? (?:est|sont)\b|\w+-(?:tu|vous|nous|il|elle|on|ils|elles|t-il|t-elle|"
+                r"quel(?:le)?s? (?:est|sont)\b|\w+-(?:tu|vous|nous|il|elle|on|ils|elles|t-il|"
+                r"t-elle|"
                 r"t-on)\b)",
                 text,
             )
@@ -144,7 +153,8 @@ def _es_asked(text: str) -> bool:
     return (
         bool(
             re.match(
-                r"(?:(?:y|pero|entonces|bueno|@[\w'-]+) )*(?:cuándo|cuánto|cuántos|cuánta|cuántas|quién|"
+                r"(?:(?:y|pero|entonces|bueno|@[\w'-]+) )*(?:cuándo|cuánto|cuántos|cuánta|"
+                r"cuántas|quién|"
                 r"quiénes|cómo|dónde|cuál|cuáles|qué|por qué|para qué)\b",
                 text,
             )
@@ -155,18 +165,24 @@ def _es_asked(text: str) -> bool:
 
 _DE = Grammar(
     tasks=_DE_TASKS,
-    unsure=re.compile(r"\b(?:wenn|falls|ob|sagte|sagt|gesagt|hätte|würde|könnte|nicht|nie|früher|dass)\b"),
-    opinion=re.compile(r"\b(?:ich (?:glaube|denke|hoffe)|vielleicht|vermutlich|hoffentlich|wenn|dass)\b"),
+    unsure=re.compile(r"\b(?:wenn|falls|ob|sagte|sagt|gesagt|hätte|würde|könnte|nicht|nie|früher|"
+    r"dass)\b"),
+    opinion=re.compile(r"\b(?:ich (?:glaube|denke|hoffe)|vielleicht|vermutlich|hoffentlich|wenn|"
+    r"dass)\b"),
     spoilt=re.compile(r"\b(?:hätte|hätten|wäre|wären|letztes jahr|früher)\b"),
-    accepts=re.compile(r"^(?:ja|klar|gern|gerne|mache ich|okay|ok|natürlich|sicher|kein problem|gut)\b"),
+    accepts=re.compile(r"^(?:ja|klar|gern|gerne|mache ich|okay|ok|natürlich|sicher|kein problem|"
+    r"gut)\b"),
     decided=re.compile(
-        r"\b(?:wir haben|haben wir|hiermit|damit ist|es ist|ist damit) .*\b(?:beschlossen|entschieden|"
-        r"vereinbart|geeinigt|einstimmig|angenommen|abgelehnt)\b|\bwir (?:beschließen|einigen uns)\b|"
+        r"\b(?:wir haben|haben wir|hiermit|damit ist|es ist|ist damit) .*\b(?:beschlossen|"
+        r"entschieden|"
+        r"vereinbart|geeinigt|einstimmig|angenommen|abgelehnt)\b|\bwir (?:beschließen|"
+        r"einigen uns)\b|"
         r"\beinigen wir uns\b|\b(?:antrag|beschluss) ist (?:damit )?(?:angenommen|abgelehnt)\b|"
         r"\bdabei bleibt es\b|\bdas ist (?:beschlossen|entschieden)\b"
     ),
     decided_not=re.compile(
-        r"\b(?:wenn|ob|falls|noch nicht|noch nichts|letztes jahr|letzten|voriges|früher|hatten)\b.*\b"
+        r"\b(?:wenn|ob|falls|noch nicht|noch nichts|letztes jahr|letzten|voriges|früher|"
+        r"hatten)\b.*\b"
         r"(?:beschlossen|entschieden|vereinbart|geeinigt)\b"
     ),
     introduced=_NOTHING,
@@ -177,17 +193,20 @@ _DE = Grammar(
 
 _FR = Grammar(
     tasks=_FR_TASKS,
-    unsure=re.compile(r"\b(?:si|s'il|dit|disait|aurait|voudrais|pourrait|pourrais|pas|jamais|que)\b"),
+    unsure=re.compile(r"\b(?:si|s'il|dit|disait|aurait|voudrais|pourrait|pourrais|pas|jamais|"
+    r"que)\b"),
     opinion=re.compile(r"\b(?:je (?:crois|pense|suppose)|j'espère|peut-être|si|quand|que)\b"),
     spoilt=re.compile(r"\b(?:aurait dû|aurais dû|l'année dernière|autrefois)\b"),
-    accepts=re.compile(r"^(?:oui|d'accord|bien sûr|volontiers|ok|entendu|pas de problème|je m'en)\b"),
+    accepts=re.compile(r"^(?:oui|d'accord|bien sûr|volontiers|ok|entendu|pas de problème|"
+    r"je m'en)\b"),
     decided=re.compile(
         r"\b(?:nous avons|on a|nous) (?:donc |tous )?(?:décidé|décidons|convenu|convenons|adopté|"
         r"approuvé|voté)\b|\b(?:c'est|est) (?:donc )?(?:décidé|adoptée?|approuvée?|rejetée?)\b|"
         r"\bon est (?:tous )?d'accord pour\b|\bnous sommes (?:tous )?d'accord pour\b"
     ),
     decided_not=re.compile(
-        r"\b(?:si|pas encore|n'avons pas|n'a pas|quand)\b.*\b(?:décidé|convenu|adopté|voté|d'accord)\b|"
+        r"\b(?:si|pas encore|n'avons pas|n'a pas|quand)\b.*\b(?:décidé|convenu|adopté|voté|"
+        r"d'accord)\b|"
         r"\b(?:décidé|convenu|voté)\b.*\b(?:l'année dernière|il y a|dernier)\b"
     ),
     introduced=_NOTHING,
@@ -208,7 +227,8 @@ _ES = Grammar(
         r"\bestamos (?:todos )?de acuerdo en\b|\bse aprueba\b"
     ),
     decided_not=re.compile(
-        r"\b(?:si|aún no|todavía no|no hemos|cuando)\b.*\b(?:decidido|acordado|aprobado|de acuerdo)\b|"
+        r"\b(?:si|aún no|todavía no|no hemos|cuando)\b.*\b(?:decidido|acordado|aprobado|"
+        r"de acuerdo)\b|"
         r"\b(?:decidido|decidimos|acordamos|aprobamos)\b.*\b(?:el año pasado|hace|pasado)\b"
     ),
     introduced=_NOTHING,

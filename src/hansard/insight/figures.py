@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from hansard.insight.languages import stop_words
+from hansard.insight.languages import stop_words, vocabulary
 from hansard.model import Value
 
 LANGUAGES = ("de", "en", "es", "fr")
@@ -27,30 +27,24 @@ _CURRENCIES = {
     "pesos": "pesos", "rupees": "rupees", "kronor": "kronor", "pfund": "pounds", "livres": "pounds",
     "dólares": "dollars",
 }  # fmt: skip
-_MEASURES = frozenset(
-    (
-        "kilo kilos kilogram kilograms kg gram grams ton tons tonne tonnes metre metres meter meters "
-        "kilometre kilometres kilometer kilometers km mile miles litre litres liter liters gallons "
-        "acre acres hectare hectares degrees megabytes gigabytes terabytes petabytes kilowatts "
-        "megawatts watts volts tonnen quadratmeter kilometern mètres kilomètres tonnes toneladas "
-        "metros kilómetros"
-    ).split()
+_MEASURES = vocabulary(
+    "kilo kilos kilogram kilograms kg gram grams ton tons tonne tonnes metre metres meter "
+    "meters kilometre kilometres kilometer kilometers km mile miles litre litres liter liters "
+    "gallons acre acres hectare hectares degrees megabytes gigabytes terabytes petabytes "
+    "kilowatts megawatts watts volts tonnen quadratmeter kilometern mètres kilomètres tonnes "
+    "toneladas metros kilómetros"
 )
-_TIMES = frozenset(
-    (
-        "second seconds minute minutes hour hours day days night nights week weeks weekend weekends "
-        "month months quarter quarters year years decade decades century centuries am pm o'clock "
-        "clock past times time percent year-old sekunden minuten stunden tage tagen wochen monate "
-        "monaten jahre jahren uhr mal minutes heures jours semaines mois ans fois secondes minutos "
-        "horas días semanas meses años veces degrees"
-    ).split()
+_TIMES = vocabulary(
+    "second seconds minute minutes hour hours day days night nights week weeks weekend "
+    "weekends month months quarter quarters year years decade decades century centuries am pm "
+    "o'clock clock past times time percent year-old sekunden minuten stunden tage tagen "
+    "wochen monate monaten jahre jahren uhr mal minutes heures jours semaines mois ans fois "
+    "secondes minutos horas días semanas meses años veces degrees"
 ) - {"degrees"}
-_NAMED = frozenset(
-    (
-        "number version room line page chapter item section bus flight act bill resolution article "
-        "paragraph row ward line step phase slide question team floor track platform grade form nummer "
-        "zimmer seite linie numéro salle page ligne número página in since"
-    ).split()
+_NAMED = vocabulary(
+    "number version room line page chapter item section bus flight act bill resolution "
+    "article paragraph row ward line step phase slide question team floor track platform "
+    "grade form nummer zimmer seite linie numéro salle page ligne número página in since"
 )
 
 _SHARE = r"(?:percent|per cent|%|prozent|pour 100|pour cent|por 100|por ciento)"
@@ -102,13 +96,11 @@ def _value(match: re.Match[str], before: list[str], stop: frozenset[str]) -> str
     noun = match["noun"] or ""
     if previous in _NAMED or noun in _TIMES or _is_number(previous):
         return None
-    if noun in _MEASURES:
-        return f"{match['number']} {noun}"
-    if 1900 <= number <= 2100 and number == int(number) and noun in stop | {""}:
-        return None  # a year
     if noun and noun not in stop:
-        return f"{match['number']} {noun}" if number >= SMALLEST_COUNT else None
-    return match["number"] if number >= SMALLEST_BARE else None
+        least = 0 if noun in _MEASURES else SMALLEST_COUNT
+        return f"{match['number']} {noun}" if number >= least else None
+    year = number in range(1900, 2101)
+    return match["number"] if number >= SMALLEST_BARE and not year else None
 
 
 def _is_number(word: str) -> bool:

@@ -1,7 +1,7 @@
 """Everything to keep of a meeting: tasks, decisions, questions, dates and figures, by rules. Pure.
 
-English thoroughly, German, French and Spanish the usual ways. Of other languages only questions with
-a mark are known: nothing rather than rubbish.
+English thoroughly, German, French and Spanish the usual ways. Of other languages only questions
+with a mark are known: nothing rather than rubbish.
 """
 
 from __future__ import annotations

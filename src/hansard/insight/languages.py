@@ -15,27 +15,30 @@ STEMMERS = {
 """Language → the Snowball algorithm for it (https://snowballstem.org)."""
 
 
-def _words(text: str) -> frozenset[str]:
+def vocabulary(text: str) -> frozenset[str]:
+    """Words parted by spaces, as a set."""
     return frozenset(text.split())
 
 
 FILLERS = {
-    "en": _words(
+    "en": vocabulary(
         "ah eh er erm hm hmm huh mhm mm oh okay ok uh uhm um well yeah yep yes no nope right "
         "alright so anyway actually basically literally honestly like sure thanks thank please "
         "hello hi bye"
     ),
-    "de": _words("äh ähm hm hmm ja nein nee naja also okay ok genau gut danke bitte halt eben mal"),
-    "fr": _words("euh heu hein ben bah bon oui non voilà alors donc merci ok okay enfin quoi"),
-    "es": _words("eh em este bueno pues sí no vale claro gracias ok okay"),
-    "it": _words("ehm eh beh sì no allora dunque cioè grazie va bene ok okay ecco"),
-    "nl": _words("eh uh ehm ja nee nou dus oké ok goed dank even"),
-    "pt": _words("eh hum bem sim não então pois obrigado obrigada ok okay"),
+    "de": vocabulary(
+        "äh ähm hm hmm ja nein nee naja also okay ok genau gut danke bitte halt eben mal"
+    ),
+    "fr": vocabulary("euh heu hein ben bah bon oui non voilà alors donc merci ok okay enfin quoi"),
+    "es": vocabulary("eh em este bueno pues sí no vale claro gracias ok okay"),
+    "it": vocabulary("ehm eh beh sì no allora dunque cioè grazie va bene ok okay ecco"),
+    "nl": vocabulary("eh uh ehm ja nee nou dus oké ok goed dank even"),
+    "pt": vocabulary("eh hum bem sim não então pois obrigado obrigada ok okay"),
 }
 """Sounds and words of assent that carry nothing by themselves."""
 
 _STOP = {
-    "en": _words(
+    "en": vocabulary(
         "a about above after again against all almost along already also although always am "
         "among an and another any anybody anyone anything are aren't around as ask at away back "
         "be became because become been before behind being below between bit both but by came "
@@ -60,7 +63,7 @@ _STOP = {
         "with within without won't would wouldn't yesterday yet you you'd you'll you're you've "
         "your yours yourself"
     ),
-    "de": _words(
+    "de": vocabulary(
         "aber alle allem allen aller alles als also am an ander andere anderen auch auf aus bei "
         "beim bin bis bist da dabei dafür damit dann daran das dass davon dazu dein deine dem "
         "den denn der deren des deshalb die dies diese diesem diesen dieser dieses doch dort du "
@@ -73,7 +76,7 @@ _STOP = {
         "war waren warum was weil wenn wer werden wie wieder will wir wird wo wollen worden "
         "würde würden zu zum zur zwischen letztes dieses wurde wurden"
     ),
-    "fr": _words(
+    "fr": vocabulary(
         "à ai aie alors après as au aucun aussi autre aux avant avec avoir avons avez ait bien "
         "c'est ce cela ces cet cette ceux chaque ci comme comment d'un d'une dans de depuis des "
         "deux dit doit donc du elle elles en encore entre es est et étaient était été être eu "
@@ -83,7 +86,7 @@ _STOP = {
         "sera ses si son sont sous suis sur ta te tes toi ton tous tout toute toutes très tu un "
         "une va vais vers veut voir vont vos votre vous y"
     ),
-    "es": _words(
+    "es": vocabulary(
         "a al algo alguien algún ante antes aquí así aunque cada como con contra cosa creo cual "
         "cuando cuándo de del desde donde dos el él ella ellas ellos en entonces entre era eran "
         "es esa ese eso esta está están estar este esto estos fue fueron ha había hace hacer "
@@ -93,7 +96,7 @@ _STOP = {
         "tenemos tener tengo tiene tienen toda todas todo todos tu tú un una uno unos usted va "
         "vamos voy y ya yo"
     ),
-    "it": _words(
+    "it": vocabulary(
         "a abbiamo ad ai al alla alle anche ancora avere che chi ci come con cosa cui da dal "
         "dalla dei del della delle di dobbiamo dove due e è ed era essere fa fare gli ha hai "
         "hanno ho i il in io l la le lei lo loro lui ma mai me mi molto ne nei nel nella no noi "
@@ -101,14 +104,14 @@ _STOP = {
         "quella quello questa questo qui se sei senza si sia siamo sono sta stato su sua sul "
         "sulla suo te ti tra tu tutti tutto un una uno va vi voi"
     ),
-    "nl": _words(
+    "nl": vocabulary(
         "aan al alle als altijd andere ben bij daar dan dat de deze die dit doen door dus een "
         "en er ga gaan geen geweest haar had heb hebben heeft hem het hier hij hoe hun ik in is "
         "ja je kan kunnen maar me meer men met mij mijn moet moeten na naar niet niets nog nu "
         "of om omdat onder ons onze ook op over te tegen toch toen tot u uit van veel voor waar "
         "waren was wat we wel werd wie wij wil willen worden wordt zal ze zich zij zijn zo zou"
     ),
-    "pt": _words(
+    "pt": vocabulary(
         "a ao aos aquela aquele as até com como da das de dela dele depois do dos e é ela elas "
         "ele eles em entre era essa esse esta está estamos estão este eu fazer foi foram há "
         "isso isto já lhe mais mas me mesmo meu minha muito na não nas nem no nos nós nossa "

@@ -1,4 +1,4 @@
-"""Who is named in what was said: people known from the meeting, and names that look like names. Pure.
+"""Who is named in what was said: people of the meeting, and what looks like a name. Pure.
 
 Rules for tasks look for a person before a verb. ``tagged`` writes a sentence for them: its words in
 lower case, names as ``@name``, and where the breaks are that marks show.
@@ -11,20 +11,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from hansard.insight.findings import Occasion
+from hansard.insight.languages import vocabulary
 from hansard.insight.sentences import Sentence
 from hansard.model import Value
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_GIVEN = _words(
+_GIVEN = vocabulary(
     "aaron adam adele adrian agnes ahmed aisha alan albert alex alexander alice alison amanda amir "
     "amy ana andrea andreas andrew andy angela anita anna anne anthony antonio arthur barbara "
-    "beatrice ben benjamin bernard betty bob brian bruno camille carla carlos carmen carol caroline "
+    "beatrice ben benjamin bernard betty bob brian bruno camille carla carlos carmen carol "
+    "caroline "
     "catherine charles charlotte chen chris christian christina christine christopher clara claire "
-    "claudia colin cynthia daniel dave david deborah denise dennis diana diego dmitri dominic donna "
+    "claudia colin cynthia daniel dave david deborah denise dennis diana diego dmitri dominic "
+    "donna "
     "dorothy douglas edward elena elizabeth ellen emily emma eric erik esther eva evelyn fatima "
     "felix fernando florian francesca francis franz frederick gabriel gary george gerald giovanni "
     "gloria gordon greg gregory hamid hannah hans harold harry hassan heather heidi heinz helen "
@@ -32,28 +30,33 @@ _GIVEN = _words(
     "janice jason jean jeff jennifer jessica jim joan joanna joe john jonas jonathan jorge jose "
     "joseph joshua juan judith julia julian julie jürgen karen karin karl katherine kathleen kathy "
     "katja keith kelly kenneth kevin klaus kumar kyle larry laura lauren laurent lee lena leo "
-    "leonard leslie linda lisa louis louise lucas lucy luis lukas luke maggie manuel marcus margaret "
+    "leonard leslie linda lisa louis louise lucas lucy luis lukas luke maggie manuel marcus "
+    "margaret "
     "maria marie mario marion markus martha martin mary mateo matt matthew maya megan melissa "
     "michael michelle miguel mike miriam mohamed monica monika nadia nancy natalie nathan nicholas "
     "nicolas nicole nina nora olga oliver olivia omar oscar pablo pamela patricia patrick paul "
     "paula pedro peter petra philip pierre pilar priya rachel ralph ravi rebecca renate ricardo "
     "richard robert roberta roger roland ronald rosalind rosa ruth ryan sabine sally samantha "
     "samuel sandra sanjay sara sarah scott sean sebastian sharon sheila simon sofia sophie stefan "
-    "stephanie stephen steve steven stuart sunita susan susanne suzanne sylvia tanya teresa theresa "
-    "thomas tim timothy tina tobias tom tomas tony ursula uwe valerie vera veronica victor victoria "
+    "stephanie stephen steve steven stuart sunita susan susanne suzanne sylvia tanya teresa "
+    "theresa "
+    "thomas tim timothy tina tobias tom tomas tony ursula uwe valerie vera veronica victor "
+    "victoria "
     "vikram vincent vivian walter wendy werner william wolfgang yolanda yuki yusuf yvonne zoe"
 )
 """Given names that are hardly anything else, for transcripts without capitals."""
 
-_ALSO_WORDS = _words(
+_ALSO_WORDS = vocabulary(
     "art bill chase chip dawn dean drew faith frank gene grace grant guy hope iris joy june mark "
     "may miles pat pierce ray rich rob rose sue summer violet will april august dan sommer"
 )
 """Names that are words too: names only where a capital inside a sentence says so."""
 
-_TITLES = _words("mr mrs ms miss dr prof professor frau herr madame monsieur señor señora doctor")
+_TITLES = vocabulary(
+    "mr mrs ms miss dr prof professor frau herr madame monsieur señor señora doctor"
+)
 
-_NEVER = _words(
+_NEVER = vocabulary(
     "i i'm i'll i've i'd monday tuesday wednesday thursday friday saturday sunday january february "
     "march april may june july august september october november december english german french "
     "spanish european american british mr mrs ms dr god internet"
@@ -150,11 +153,3 @@ def _capitalised(sentences: Iterable[Sentence]) -> list[str]:
         for word in inside
         if word.lower() not in small and word.lower() not in _NEVER and "'" not in word
     ]
-
-
-def hears(occasion: Occasion, name: str) -> str:
-    """What to call an owner: a person's name as the meeting has it, else the name as it was said."""
-    for person in occasion.people:
-        if person.name.lower() == name.lower():
-            return person.name
-    return name

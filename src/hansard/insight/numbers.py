@@ -112,15 +112,15 @@ def spoken(text: str, language: str | None) -> str:
     Ordinals end in ``th`` whatever the language and the number: ``21th``.
     """
     numerals = _NUMERALS.get(language or "", _EN)
-    tokens = _TOKEN.findall(text.lower().replace("\u2019", "'"))
+    words = _TOKEN.findall(text.lower().replace("\u2019", "'"))
     if language == "de":
-        tokens = [part for token in tokens for part in _german(token)]
+        words = [part for word in words for part in _german(word)]
     out: list[str] = []
     at = 0
-    while at < len(tokens):
-        written, after = _number(tokens, at, numerals)
+    while at < len(words):
+        written, after = _number(words, at, numerals)
         if after == at:
-            out.append(tokens[at])
+            out.append(words[at])
             at += 1
         else:
             out.append(written)
@@ -128,80 +128,121 @@ def spoken(text: str, language: str | None) -> str:
     return " ".join(out)
 
 
-def _number(tokens: list[str], at: int, numerals: _Numerals) -> tuple[str, int]:
+def _number(words: list[str], at: int, numerals: _Numerals) -> tuple[str, int]:
     """The number that begins here, in digits, and where it ends; nothing: where it began."""
-    begun = at
-    digits = _DIGITS.match(tokens[at])
-    total, current, last = 0.0, 0.0, 0
+    digits = _DIGITS.match(words[at])
     if digits:
         value = _value(digits[1], comma=numerals.comma)
         if digits[2]:
             return f"{value:.0f}th", at + 1
-        if at + 1 < len(tokens) and numerals.scales.get(tokens[at + 1], 0) >= 1000:
-            current, at = value, at + 1
-        else:
+        if at + 1 >= len(words) or numerals.scales.get(words[at + 1], 0) < 1000:
             return _written(value), at + 1
-    elif tokens[at] in {"a", "half"} and numerals is _EN:
-        begin = tokens[at : at + 3]
-        if begin[:2] == ["half", "a"] and begin[-1] in {"million", "billion"}:
-            return _written(numerals.scales[begin[-1]] / 2), at + 3
-        if begin[0] == "a" and numerals.scales.get(begin[1] if len(begin) > 1 else "", 0) >= 100:
-            current, at = 1, at + 1
-        else:
-            return "", begun
-    while at < len(tokens):
-        token = tokens[at]
-        if token in numerals.units:
-            step = numerals.units[token]
-            if last and not _fits(current, last, step, numerals):
-                break
-            if step == 20 and current % 100 == 4 and numerals is _FR:
-                current += 76  # quatre-vingt
-                last = 80
-            else:
-                current, last = current + step, step or 1
-        elif token in numerals.scales:
-            scale = numerals.scales[token]
-            if scale == 100:
-                current = max(current, 1) * 100
-            else:
-                total, current = total + max(current, 1) * scale, 0
-            last = scale
-        elif token in numerals.ordinals and (not last or last >= 20):
-            step = numerals.ordinals[token]
-            if last and not _fits(current, last, step, numerals):
-                break
-            return f"{total + current + step:.0f}th", at + 1
-        elif (
-            token in numerals.joiners
-            and last >= 20
-            and _counts(tokens, at + 1, numerals)
-            and (numerals is not _EN or last >= 100)
-        ):
-            pass
-        elif token == "point" and last and numerals is _EN and _counts(tokens, at + 1, numerals):
-            current += numerals.units.get(tokens[at + 1], 0) / 10
-            at, last = at + 1, 1
+        return _summed(words, at + 1, _Sum(numerals, value), at)
+    if numerals is _EN and words[at] in {"a", "half"}:
+        return _indefinite(words, at)
+    return _summed(words, at, _Sum(numerals), at)
+
+
+def _indefinite(words: list[str], at: int) -> tuple[str, int]:
+    """``half a million`` and ``a hundred``."""
+    begin = words[at : at + 3]
+    if begin[:2] == ["half", "a"] and begin[-1] in {"million", "billion"}:
+        return _written(_EN.scales[begin[-1]] / 2), at + 3
+    if begin[0] == "a" and len(begin) > 1 and begin[1] in _EN.scales:
+        return _summed(words, at + 1, _Sum(_EN, 1.0), at)
+    return "", at
+
+
+def _summed(words: list[str], at: int, so_far: _Sum, begun: int) -> tuple[str, int]:
+    """The sum of number words from ``at`` on, of a number that began at ``begun``."""
+    first = at
+    while at < len(words):
+        ordinal = so_far.ordinal(words[at])
+        if ordinal is not None:
+            return f"{ordinal:.0f}th", at + 1
+        if so_far.adds(words[at]):
+            at += 1
+        elif so_far.joins(words, at):
+            at += 2
         else:
             break
-        at += 1
-    alone = at == begun + 1 and tokens[begun] in _AMBIGUOUS
-    if at == begun or alone:
+    alone = at == first + 1 == begun + 1 and words[begun] in _AMBIGUOUS
+    if at == first or alone:
         return "", begun
-    return _written(total + current), at
+    return _written(so_far.value), at
 
 
-def _fits(current: float, last: int, step: int, numerals: _Numerals) -> bool:
-    """Whether a word goes on with the number: ``forty two`` does, ``four five`` does not."""
-    if last >= 100:
-        return step < 100 or last >= 1000
-    if numerals is _FR:
-        return last >= 20 and step < 20 or (last == 4 and step == 20)
-    return last >= 20 and step < 10 and current % 10 == 0
+class _Sum:
+    """A number as its words come."""
+
+    def __init__(self, numerals: _Numerals, current: float = 0.0) -> None:
+        self._numerals = numerals
+        self._total = 0.0
+        self._current = current
+        """Below the next thousand."""
+        self._last = 0
+        """The size of the last word; 0: none yet."""
+
+    @property
+    def value(self) -> float:
+        """The number so far."""
+        return self._total + self._current
+
+    def ordinal(self, word: str) -> float | None:
+        """What it is if this word ends it: ``twenty`` and ``first``."""
+        step = self._numerals.ordinals.get(word)
+        if step is None or (self._last and not self._fits(step)):
+            return None
+        return self.value + step
+
+    def adds(self, word: str) -> bool:
+        """Take a word that goes on with it, if it does."""
+        step = self._numerals.units.get(word)
+        if step is not None:
+            if self._last and not self._fits(step):
+                return False
+            if step == 20 and self._numerals is _FR and self._current % 100 == 4:
+                self._current += 76  # quatre-vingt
+                self._last = 80
+            else:
+                self._current += step
+                self._last = step or 1
+            return True
+        scale = self._numerals.scales.get(word)
+        if scale is None:
+            return False
+        if scale == 100:
+            self._current = max(self._current, 1) * 100
+        else:
+            self._total += max(self._current, 1) * scale
+            self._current = 0
+        self._last = scale
+        return True
+
+    def joins(self, words: list[str], at: int) -> bool:
+        """Take two words of which the first only joins: ``and twelve``, ``point five``."""
+        if not self._last or not _counts(words, at + 1, self._numerals):
+            return False
+        if words[at] in self._numerals.joiners:
+            least = 100 if self._numerals is _EN else 20
+            return self._last >= least and self.adds(words[at + 1])
+        if words[at] == "point" and self._numerals is _EN:
+            self._current += self._numerals.units[words[at + 1]] / 10
+            self._last = 1
+            return True
+        return False
+
+    def _fits(self, step: int) -> bool:
+        """Whether a word goes on with it: in ``forty two`` it does, in ``four five`` not."""
+        if self._last >= 100:
+            return step < 100 or self._last >= 1000
+        if self._numerals is _FR:
+            return (self._last >= 20 and step < 20) or (self._last == 4 and step == 20)
+        return self._last >= 20 and step < 10 and self._current % 10 == 0
 
 
-def _counts(tokens: list[str], at: int, numerals: _Numerals) -> bool:
-    return at < len(tokens) and (tokens[at] in numerals.units or tokens[at] in numerals.ordinals)
+def _counts(words: list[str], at: int, numerals: _Numerals) -> bool:
+    return at < len(words) and words[at] in numerals.units
 
 
 def _value(digits: str, *, comma: bool) -> float:
@@ -222,23 +263,23 @@ def _written(value: float) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _german(token: str) -> tuple[str, ...]:
+def _german(word: str) -> tuple[str, ...]:
     """``zweihundertfünfzig`` in its parts, ones behind tens: ``fünfundzwanzig`` is 20 and 5."""
-    if token in _DE.units or token in _DE.scales or not token.isalpha():
-        return (token,)
+    if word in _DE.units or word in _DE.scales or not word.isalpha():
+        return (word,)
     parts: list[str] = []
-    rest = token
+    rest = word
     while rest:
-        part = next((word for word in _DE_PARTS if rest.startswith(word)), None)
+        part = next((known for known in _DE_PARTS if rest.startswith(known)), None)
         if part is None:
-            return (token,)
+            return (word,)
         parts.append("eins" if part == "ein" else part)
         rest = rest.removeprefix(part)
     for at in range(len(parts) - 2):
         if parts[at + 1] == "und" and _DE.units.get(parts[at + 2], 0) >= 20:
             parts[at : at + 3] = [parts[at + 2], parts[at]]
             break
-    return tuple(parts) if len(parts) > 1 else (token,)
+    return tuple(parts) if len(parts) > 1 else (word,)
 
 
 _DE_PARTS = sorted([*_DE.units, *_DE.scales, "und", "ein"], key=len, reverse=True)

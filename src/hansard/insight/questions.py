@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hansard.insight.findings import Item
 from hansard.insight.grammar import Grammar
 from hansard.insight.ready import Ready
+from hansard.insight.sentences import Sentence
 
 SHORTEST = 3
 """Words of a question worth keeping: not "Really?"."""
@@ -22,24 +23,28 @@ def find(ready: Sequence[Ready], grammar: Grammar | None, *, marked: bool) -> di
     """
     found: dict[int, Item] = {}
     for at, one in enumerate(ready):
-        if is_question(one, grammar, marked=marked):
-            sentence = one.sentence
+        sentence = one.sentence
+        if is_question(sentence, one.tagged.text, grammar, marked=marked):
             found[at] = Item(
                 kind="question", text=_written(sentence.text), segments=sentence.segments
             )
     return found
 
 
-def is_question(one: Ready, grammar: Grammar | None, *, marked: bool) -> bool:
-    """Whether it asks something, and does not only want a nod: "…, isn't it?"."""
-    sentence = one.sentence
+def is_question(sentence: Sentence, text: str, grammar: Grammar | None, *, marked: bool) -> bool:
+    """Whether it asks something, and does not only want a nod: "…, isn't it?".
+
+    Args:
+        sentence: as it was said.
+        text: of ``names.Tagged``.
+        grammar: of the language; without one, only marks count.
+        marked: whether the transcript has marks.
+    """
     if sentence.asked:
         if len(sentence.words) < SHORTEST:
             return False
-        return grammar is None or not (
-            grammar.tag.search(one.tagged.text) and not grammar.question(one.tagged.text)
-        )
-    return not marked and grammar is not None and grammar.question(one.tagged.text)
+        return grammar is None or not (grammar.tag.search(text) and not grammar.question(text))
+    return not marked and grammar is not None and grammar.question(text)
 
 
 def _written(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Sentences tidied for a list: without what people say to begin, with a capital and a stop. Pure."""
+"""Sentences tidied for a list: without the words people start with, with a capital. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 
 _LEAD_IN = re.compile(
     r"^(?:(?:so|okay|ok|well|um+|uh+|er+m?|ah|oh|right|alright|all right|yes|yeah|and|but|then|now|"
-    r"good|fine|great|anyway|also|äh+m?|ja|und|also|euh|alors|bueno|y)\b[\s,.;:–—-]*)+",  # noqa: RUF001  (dashes)
+    r"good|fine|great|anyway|also|äh+m?|ja|und|also|euh|alors|bueno|"
+    r"y)\b[\s,.;:–—-]*)+",  # noqa: RUF001  (dashes)
     re.IGNORECASE,
 )
 _MOST = 300
