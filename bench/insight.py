@@ -2,8 +2,8 @@
 
     python bench/insight.py [--rounds 5] [--show NAME]
 
-Meetings are those of ``samples/minutes`` (English), each as it was written and as the embedded engine
-would have heard it. ``HELD_OUT`` were not looked at while rules were made, and are told apart.
+Meetings are those of ``samples/minutes``, the English ones as they were written and as the embedded
+engine would have heard them. ``HELD_OUT`` were not looked at while rules were made: told apart.
 
 * Items: precision and recall by kind, and of the tasks found how many have the right owner, day.
 * Chapters: Pk (Beeferman et al. 1999) and WindowDiff (Pevzner & Hearst 2002), both errors, beside
@@ -74,7 +74,7 @@ def tally(meeting: minutes.Minutes, style: minutes.Style, *, show: bool) -> dict
     segments, of = minutes.segments(meeting, style)
     found, _ = items.find(segments, meeting.occasion)
     names = {person.label: person.name.split()[-1] for person in meeting.occasion.people}
-    tallies = {kind: Tally() for kind in ITEM_KINDS}
+    tallies: dict[str, Tally] = {kind: Tally() for kind in ITEM_KINDS}
     left = list(meeting.planted)
     for item in found.items:
         count = tallies[item.kind]
@@ -132,11 +132,11 @@ def _judge(
 
 
 def found_items(
-    names: Sequence[str], *, show: str | None
+    names: Sequence[str], styles: Sequence[minutes.Style], *, show: str | None
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Rates by style and kind, over all meetings."""
-    rates = {}
-    for style in STYLES:
+    rates: dict[str, dict[str, dict[str, float]]] = {}
+    for style in styles:
         total: dict[str, Tally] = defaultdict(Tally)
         for name in names:
             if show == name:
@@ -195,7 +195,7 @@ def _patchwork(names: Sequence[str], seed: int) -> tuple[list[Segment], list[int
 
 def found_chapters(names: Sequence[str]) -> dict[str, dict[str, float]]:
     """Errors of ours and of cuts of equal length, on whole meetings and on patchworks."""
-    cases: dict[str, list[tuple[Sequence[Segment], list[int]]]] = {"meetings": [], "patchwork": []}
+    cases: dict[str, list[tuple[list[Segment], list[int]]]] = {"meetings": [], "patchwork": []}
     for name in names:
         meeting = minutes.read(name)
         for style in STYLES:
