@@ -3,7 +3,7 @@
     python bench/insight.py [--rounds 5] [--show NAME]
 
 Meetings are those of ``samples/minutes``, the English ones as they were written and as the embedded
-engine would have heard them. ``HELD_OUT`` were not looked at while rules were made: told apart.
+engine would have heard them. ``HELD_OUT`` was not looked at while rules were made: told apart.
 
 * Items: precision and recall by kind, and of the tasks found how many have the right owner, day.
 * Chapters: Pk (Beeferman et al. 1999) and WindowDiff (Pevzner & Hearst 2002), both errors, beside

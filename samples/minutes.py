@@ -11,8 +11,9 @@ sentences without marks are as important as the others: hypotheses, jokes and re
 was, which look like what is planted.
 
 All were written before the rules that read them, but by whoever wrote the rules. ``depot`` and
-``kitchen`` came later and are as people really talk; rules were then made better with ``depot``.
-``HELD_OUT`` were never looked at while rules were made.
+``kitchen`` came later and are as people really talk: they were read once, which gave the figures
+that the log has, and then served to make the rules better. ``HELD_OUT`` was never looked at while
+rules were made, but is as tidy as the first ones.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from hansard.insight.findings import ITEM_KINDS, ItemKind, Occasion, Person
 from hansard.model import Segment
 
 PLACE = Path(__file__).parent / "minutes"
-HELD_OUT = ("kitchen", "theatre")
+HELD_OUT = ("theatre",)
 SECONDS_A_WORD = 0.4
 SECONDS_OF_PAUSE = 0.35
 

@@ -281,7 +281,8 @@ def _english_spans(days: dict[str, int]) -> Iterator[_Rule]:
     count = r"(?P<count>\d{1,3}|an?|a couple of)"
     yield (
         re.compile(
-            rf"\b(?:in|within) {count} (?P<unit>day|week|fortnight|month|year)s?\b(?!'| of| or)"
+            rf"\b(?<!time )(?<!times )(?<!once )(?<!twice )(?:in|within) {count} "
+            r"(?P<unit>day|week|fortnight|month|year)s?\b(?!'| of| or)"
         ),
         later,
     )

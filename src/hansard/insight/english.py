@@ -20,26 +20,38 @@ _DOING = (
     "deploy|design|distribute|document|draft|draw up|drop off|e-?mail|edit|email|estimate|"
     "file|fill (?:in|out)|finali[sz]e|find (?:out|a|an|the|someone|somebody|us|another)|finish|fix|"
     "follow up|forward|gather|get (?:back to|in touch|hold of|rid of)|"
-    "get (?:the|a|an|some|two|three|four|five|us|them|that|those|all|it (?:done|ready|"
+    "get (?:the|a|an|some|me|him|her|two|three|four|five|us|them|that|those|all|it (?:done|ready|"
     "fixed))(?! bit\\b)|"
     "give (?:notice|@\\S+|(?:him|her|them|\\w+ \\w+) (?:a call|a ring|notice|the))|go (?:through|"
     "over|back to) the|"
-    "go and \\w+|hand (?:in|out|over)|hang|hire|implement|improve|inform|inspect|install|"
+    "go and (?:get|find|see|ask|buy|fetch|check) |hand (?:in|out|over)|hang|hire|implement|"
+    "improve|inform|inspect|install|"
     "interview|investigate|"
-    "invite|issue|let (?:@\\S+|him|her|them|the \\w+|everyone|everybody) know|liaise|list|"
+    "invite|issue|let (?:@\\S+|him|her|them|the \\w+(?: \\w+)?|everyone|everybody) know|liaise|"
+    "list|"
     "look (?:into|at|up|for|after)|mail|make (?:sure|a (?:list|plan|copy|call|note|new)|an?|"
     "the)(?! decision\\b| mistake\\b)|"
     "measure|mend|migrate|move|negotiate|note down|notify|order|organi[sz]e|paint|pay|phone|"
     "pick up|"
     "plan(?! to)|post|prepare|print|process|produce|propose|provide|publish|"
-    "put (?:the|a|an|it|them|this|together|in|up)|re-?write|record|recruit|register|remind|remove|"
+    "put (?:the|a|an|it|them|this|that|together|in|up)|re-?write|record|recruit|register|remind|"
+    "remove|"
     "renew|rent|repair|replace|reply|report back|reserve|research|return|review|revise|ring|rework|"
     "run (?:the|a|some|those|these)|scan|schedule|send|set up|share(?! (?:your|my) screen)|sign|"
     "sort out|speak (?:to|with)|submit|summari[sz]e|survey|"
     "take (?:care|over|charge|down|on|notes|minutes|the (?:lead|minutes|notes))|talk (?:to|with)|"
     "tell (?!you\\b|me\\b|us\\b|the truth)|test|tidy|train|transfer|translate|try out|type up|"
     "update|"
-    "upload|verify|work (?:on|out)|write"
+    "upload|verify|have a (?:look|word|chat) (?:at|into|with)|work (?:on|out)|write|double-check|"
+    "escalate|brief|message|nudge|ping|text|rewrite|"
+    "sketch|swap|fetch|track down|walk (?:@\\S+|him|her|them|the \\w+) through|raise (?:it|this|"
+    "that) with|"
+    # a verb and its little word, with something between them
+    "(?:chase|clear|dig|drop|fill|hand|look|pass|pick|put|send|set|sort|take|track|type|write|"
+    "wrap) "
+    "(?:it|that|this|them|these|those|(?:the|a|an|my|your|our) \\w+(?: \\w+)?) "
+    "(?:off|up|out|in|down|over|together|back|along|round)|"
+    "(?:do|handle) (?:that one|this one|the \\w+)"
 )
 _WEAK = (
     # verbs of everything: a task only with a day
@@ -97,6 +109,32 @@ _TASKS = (
         re.compile(rf"{_REQUEST}(?:please )?{_DO}(?:.* )?(?P<who>@[\w'-]+)$"), "named", asks=True
     ),
     TaskRule(re.compile(rf"{_START}{_WHO} {_DO}"), "named"),
+    TaskRule(re.compile(rf"{_START}(?:please )?{_DO}.* (?P<who>@[\w'-]+)$"), "named"),
+    TaskRule(
+        re.compile(rf"\byou(?:'ll| will|'ll have to|'ll need to| need to|"
+        rf" have to) {_DO}.* (?P<who>@[\w'-]+)$"),
+        "named",
+    ),
+    TaskRule(
+        re.compile(
+            rf"\b(?:can|could|will|would) (?:somebody|someone|anybody|anyone|"
+            rf"one of you) (?:please )?{_DO}"
+        ),
+        "nobody",
+        asks=True,
+    ),
+    TaskRule(
+        re.compile(rf"\b(?:somebody|someone)(?:'s| is) going to (?:have to |need to )?{_DO}"),
+        "nobody",
+    ),
+    TaskRule(
+        re.compile(
+            r"\bi(?:'ll| can| will) (?:do|take|handle|take care of) (?:that|this|it)\b(?! back\b)"
+            r"|\bleave (?:that|it|this) (?:with|to) me\b"
+        ),
+        "speaker",
+        needs_due=True,
+    ),
     TaskRule(re.compile(rf"{_REQUEST}(?:please )?{_DO}"), "asked", asks=True),
     TaskRule(
         re.compile(
@@ -169,6 +207,18 @@ _DECIDED = re.compile(
     r"|^(?:then )?(?:(?:so|okay|ok|right|good|fine|all right|alright|well|great|in that case) )+"
     r"we(?:'ll| will| won't| shall)(?: not)? (?!(?:see|need|have to|be|know|find|come|start|begin|"
     r"talk|discuss|hear|look|meet|move on|get to|go to|turn|continue|take a|return|stop here)\b)"
+    r"|\bi've decided (?:to|that|we)\b|\bi have decided (?:to|that|we)\b"
+    r"|\blet's do (?:that|it|this)$"
+    r"|\bwe(?:'ll| will)? give (?:\S+ ){1,4}a (?:go|try|shot|chance)\b"
+    r"|^(?:(?:so|okay|ok|right|good|fine|all right|alright|well|then) )*"
+    r"(?!that|what|how|as|so|where|because|if|yes|no|i think)(?:\S+ ){1,4}it is(?: then\b| from\b|"
+    r"$)"
+    r"|^(?:(?:so|okay|ok|right|good|fine|all right|alright|well) )+we're (?:not )?(?!talking|going|"
+    r"trying|looking|waiting|having|getting|doing|being|thinking|hoping|living|running|working|"
+    r"seeing|"
+    r"losing|meeting|starting|coming|paying|facing|dealing|missing|asking|wondering)\w+ing\b"
+    r"|^(?:(?:so|okay|ok|right|good|fine|all right|alright|well) )+.{0,60}\b(?:gets?|stays?) "
+    r"(?:\w+ed|as (?:it|they) (?:is|are))\b"
     r"|^(?:(?:so|okay|ok|right|then|good|fine|all right|alright|well|and) )+"
     r"we (?:replace|keep|take|buy|pause|cancel|postpone|move|use|choose|hire|stop|leave|raise|"
     r"cut)\b"
@@ -211,9 +261,12 @@ _THEY = (
     r"(?:i|you|he|she|it|we|they|there|anyone|anybody|everyone|everybody|someone|somebody|anything|"
     r"nobody|nothing|this|that|these|those|@[\w'-]+)"
 )
-_SUBJECT = rf"(?:{_THEY}|the|a|an|my|your|our|his|her|its|their|any|some|all|both)"
+_SUBJECT = (
+    rf"(?:{_THEY}|the|a|an|my|your|our|his|her|its|their|any|some|all|both|other|most|people)"
+)
 _LEAD_IN = re.compile(
-    r"^(?:(?:so|and|but|okay|ok|well|then|now|right|yes|no|sorry|um|uh|oh|all right|alright|good|"
+    r"^(?:(?:so|god|hey|look|listen|and|but|okay|ok|well|then|now|right|yes|no|sorry|um|uh|oh|"
+    r"all right|alright|good|"
     r"great|also|actually|anyway|hm|mm|sure|please|tell me|@[\w'-]+),? )+"
 )
 _ASKED = re.compile(
@@ -223,7 +276,7 @@ _ASKED = re.compile(
     rf"|(?:is|are|was|were) {_SUBJECT} (?:\w+ ){{1,4}}"
     r"(?:included|counted|ready|finished|done|possible|enough|free|open|closed|still|available|"
     r"okay|ok|true|right|correct|necessary|allowed|coming|going|working)\b"
-    rf"|(?:what|where|why|when|how|who|whom|which|whose)(?: else| exactly)? (?:{_BE}|{_HAVE}|"
+    rf"|(?:what|where|why|when|how|who|whom|whose)(?: else| exactly)? (?:{_BE}|{_HAVE}|"
     rf"{_CAN}|had) "
     rf"(?:{_SUBJECT}|[a-z]+s)\b"
     r"|(?:what|where|why|how|who)'s\b(?! (?:more|worse|important)\b)"
@@ -231,7 +284,8 @@ _ASKED = re.compile(
     rf"|how (?:many|much|long|often|far|old|big|soon|well|late)\b(?: \w+){{0,3}}? (?:{_CAN}|"
     rf"{_BE}|{_HAVE}|will)\b"
     rf"|how (?:many|much) (?!of\b)\w+ (?:use|need|want|come|go|work|know|live|take|cost|get|left)\b"
-    r"|how about\b|what about\b|what if\b|how come\b|why not\b|why don't\b|what for\b"
+    r"|who's \w+ing\b|how about\b|what about\b|what if\b|how come\b|why not\b|why don't\b|"
+    r"what for\b"
     r"|what happens (?:if|when|then|to|with)\b"
     r"|who (?:will|would|can|could|is|wants|needs|pays|talks|takes|does|did|knows|approves|goes|"
     r"writes|decides|said|told|made|gets|has (?:the|a|an|any)|else|should|shall|runs|owns|comes|"
