@@ -238,7 +238,7 @@ def _followed(
         ]
         whole = np.array(kept, np.intp)[paths.best(np.concatenate(worths))]
         ends = np.cumsum([len(part) for part in worths])[:-1]
-        fresh = np.split(whole, ends)
+        fresh = paths.settled(np.split(whole, ends), fewest=fewest)
         if all(np.array_equal(a, b) for a, b in zip(path, fresh, strict=True)):
             break
         path = fresh
