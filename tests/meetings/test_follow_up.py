@@ -205,7 +205,7 @@ def test_a_voice_that_is_remembered_is_remembered_for_its_tenant_alone(
 def test_follow_ups_take_no_room_and_cost_no_quota(parts: Parts, queue: Queue) -> None:
     hold(queue, settings=FOLLOWED)
     with queue.database.read() as connection:
-        assert claim.waiting(connection) == 0
+        assert claim.waiting(connection, 10) == 0
         before = connection.execute(sa.select(usage)).all()
         told = connection.scalar(sa.select(sa.func.count()).select_from(deliveries))
     work(parts)

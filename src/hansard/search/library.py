@@ -269,7 +269,7 @@ def _with_near(
 ) -> excerpts.Shown:
     """The nearest passage of each meeting that the words alone did not show."""
     wanted = [order.near[one.job][0] for one in page if one.job in order.near]
-    return passages.joined(connection, shown, order.query, wanted)
+    return excerpts.joined(connection, shown, order.query, wanted)
 
 
 def _about(connection: sa.Connection, tenant: str, page: Sequence[Ranked]) -> dict[str, Any]:
