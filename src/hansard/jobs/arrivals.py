@@ -53,6 +53,7 @@ _ROOM = (
     )
     .scalar_subquery()
 ) < sa.bindparam("half", type_=sa.Integer)
+_IS_ROOM = sa.or_(sa.bindparam("roomy", type_=sa.Boolean), _ROOM)
 _HAS_QUOTA = sa.exists().where(keys.c.id == _JOB["key"], keys.c.quota.is_not(None))
 _IS_ACTIVE = sa.exists().where(
     IS_OPEN, jobs.c.tenant == _JOB["tenant"], jobs.c.lane == _JOB["lane"]
@@ -77,23 +78,25 @@ _IS_ALONE = sa.and_(
         _other.c.served > _served(_JOB["lane"]),
     ),
 )
-_WELCOME = sa.and_(~_SAME, ~_HAS_QUOTA, sa.or_(_IS_ACTIVE, _IS_ALONE), _ROOM)
+_WELCOME = sa.and_(~_SAME, ~_HAS_QUOTA, sa.or_(_IS_ACTIVE, _IS_ALONE), _IS_ROOM)
 
-# Inserting waits for it: it is where the rows come from.
-_HELD = sa.select(holding(sa.bindparam("held", type_=sa.Text)).label("held")).cte("held")
+# Everything is asked once, here: what is inserted comes from this row, if there is one.
+_HELD = (
+    sa.select(holding(sa.bindparam("held", type_=sa.Text)).label("held"))
+    .where(_WELCOME)
+    .cte("held")
+)
 
 _NAMED = (
     postgresql.insert(recordings)
-    .from_select(
-        list(_RECORDING), sa.select(*_RECORDING.values()).select_from(_HELD).where(_WELCOME)
-    )
+    .from_select(list(_RECORDING), sa.select(*_RECORDING.values()).select_from(_HELD))
     .on_conflict_do_nothing()
     .returning(recordings.c.id)
     .cte("named")
 )
 _ADDED = (
     postgresql.insert(jobs)
-    .from_select(list(_JOB), sa.select(*_JOB.values()).select_from(_HELD).where(_WELCOME))
+    .from_select(list(_JOB), sa.select(*_JOB.values()).select_from(_HELD))
     .on_conflict_do_nothing(index_elements=[jobs.c.answers])  # since the statement began
     .returning(jobs.c.id, jobs.c.tenant, jobs.c.key, jobs.c.engine)
     .cte("added")
@@ -119,6 +122,7 @@ def added_at_once(
     *,
     day: str,
     half: int,
+    roomy: bool,
 ) -> bool:
     """Whether a new job was added. If not, nothing was, because something is to be decided.
 
@@ -128,11 +132,17 @@ def added_at_once(
         job: the columns of the job.
         day: under which it is counted.
         half: of the places in the queue: as long as no more are taken, nobody has to be asked.
+        roomy: it is known that no more are.
     """
     if database.dialect != "postgresql":
         return False
     given = {f"recording_{name}": value for name, value in recording.items()}
     given |= {f"job_{name}": job[name] for name in _COLUMNS}
-    given |= {"day": day, "half": half, "held": locks.of_recording(job["recording"])}
+    given |= {
+        "day": day,
+        "half": half,
+        "roomy": roomy,
+        "held": locks.of_recording(job["recording"]),
+    }
     with database.write(single=True) as connection:
         return connection.execute(_ARRIVE, given).first() is not None

@@ -84,8 +84,14 @@ class Queue(Steps):
         fresh |= {"id": rows.new_id(now), "step": states.first_step(kind), "created": now}
         fresh |= {"answers": _answers(client.tenant, fresh["identity"])}
         fresh |= {"levels": rows.json(levels)}
-        named, half = recordings.columns(recording), self.settings.capacity // 2
-        if arrivals.added_at_once(self.database, named, fresh, day=usage.day(now), half=half):
+        if arrivals.added_at_once(
+            self.database,
+            recordings.columns(recording),
+            fresh,
+            day=usage.day(now),
+            half=self.settings.capacity // 2,
+            roomy=self._is_roomy(),
+        ):
             return rows.untouched(fresh), True
         with self.database.write() as connection:
             locks.recording(connection, recording.id)
@@ -260,8 +266,10 @@ class Queue(Steps):
                 if again and row.step != "prepare" and row.prepared == values["prepared"]:
                     return
                 self._hold(connection, unit, values)
-                states.drop_provisional(connection, unit.job.id, left=True)
-                states.advance(connection, unit.job.id)
+                if row.kind == "live":
+                    states.drop_provisional(connection, unit.job.id, left=True)
+                if states.may_advance(row):
+                    states.advance(connection, unit.job.id)
 
         self._surely(unit, end)
 
