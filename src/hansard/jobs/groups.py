@@ -31,20 +31,29 @@ def open_groups() -> sa.CTE:
         .where(at.c.id == eldest)
         .cte("open_groups", recursive=True)
     )
-    behind, at_next = jobs.alias("behind"), jobs.alias("at_next")
-    following = (
+    at_next = jobs.alias("at_next")
+    # The same in all but the last key and behind in that; else in all but the last two, and so on:
+    # each is one look into the index. SQLite compares whole rows by their first column only.
+    following = sa.func.coalesce(*(_behind(found, place) for place in reversed(range(len(KEYS)))))
+    return found.union_all(
+        sa.select(*(at_next.c[key] for key in KEYS)).join_from(
+            found, at_next, at_next.c.id == following
+        )
+    )
+
+
+def _behind(found: sa.CTE, place: int) -> sa.ScalarSelect[str]:
+    """The first job of the next group that differs from a group in no key before ``place``."""
+    behind = jobs.alias(f"behind_{KEYS[place]}")
+    return (
         sa.select(behind.c.id)
         .where(
             behind.c.finished.is_(None),
-            sa.tuple_(*(behind.c[key] for key in KEYS)) > sa.tuple_(*(found.c[k] for k in KEYS)),
+            *(behind.c[key] == found.c[key] for key in KEYS[:place]),
+            behind.c[KEYS[place]] > found.c[KEYS[place]],
         )
         .order_by(*(behind.c[key] for key in KEYS))
         .limit(1)
         .correlate(found)
         .scalar_subquery()
-    )
-    return found.union_all(
-        sa.select(*(at_next.c[key] for key in KEYS)).join_from(
-            found, at_next, at_next.c.id == following
-        )
     )

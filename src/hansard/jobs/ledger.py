@@ -354,6 +354,13 @@ class Ledger:
             retry_after=self._until_one_ends(connection),
         )
 
+    def _is_roomy(self) -> bool:
+        """Whether there was so much room a moment ago that nobody needs to count."""
+        if self.settings.capacity >= _ROOMY and time.monotonic() >= self._roomy_until:
+            with self.database.read() as connection:
+                self._waiting(connection)
+        return time.monotonic() < self._roomy_until
+
     def _waiting(self, connection: sa.Connection) -> int:
         """Jobs that wait, as far as that matters; few where there was much room a moment ago."""
         now = time.monotonic()

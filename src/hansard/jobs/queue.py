@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hansard.errors import LeaseLost
-from hansard.jobs import claim, rows, shares, states, webhooks
+from hansard.jobs import arrivals, claim, rows, shares, states, webhooks
 from hansard.jobs.ledger import NOBODY
 from hansard.jobs.rows import Unit
 from hansard.jobs.steps import LOOKS, Steps, poisoned
@@ -42,6 +42,11 @@ from hansard.store.tables import jobs, windows
 
 _FURTHER = 6
 """Times that it looks twice as far."""
+
+
+# Built once: building a statement costs more than running it.
+_SAME = sa.select(jobs).where(jobs.c.answers == sa.bindparam("mark")).with_for_update()
+_INSERT = jobs.insert().returning(jobs)
 
 
 class Queue(Steps):
@@ -74,41 +79,49 @@ class Queue(Steps):
         Raises:
             QueueFull, QuotaUsedUp: there is no room for it; nothing was written.
         """
-        answers = _answers(client.tenant, rows.identity(kind, recording.id, options))
         now = self._clock()
+        lane = rows.lane(seconds)
+        asked = {"priority": priority, "seconds": seconds, "webhook": webhook}
+        whose = {"tenant": client.tenant, "key": client.key, "lane": lane}
+        fresh = rows.fresh(kind, recording, options) | asked | whose
+        fresh |= {"id": rows.new_id(now), "step": states.first_step(kind), "created": now}
+        fresh |= {"answers": _answers(client.tenant, fresh["identity"])}
+        fresh |= {"levels": rows.json(levels)}
+        fresh |= {"request": None if request is None else rows.json(request)}
+        if arrivals.added_at_once(
+            self.database,
+            recordings.columns(recording),
+            fresh,
+            day=usage.day(now),
+            half=self.settings.capacity // 2,
+            roomy=self._is_roomy(),
+        ):
+            return rows.untouched(fresh), True
         with self.database.write() as connection:
             locks.recording(connection, recording.id)
-            same = sa.select(jobs).where(jobs.c.answers == answers).with_for_update()
-            found = connection.execute(same).first()
+            found = connection.execute(_SAME, {"mark": fresh["answers"]}).first()
             if found is not None and again and found.state not in OPEN_STATES:
                 superseded = jobs.update().where(jobs.c.id == found.id).values(answers=None)
                 connection.execute(superseded)
                 found = None
+            left = True
             if found is not None:
-                job, left = found.id, found.state != "completed"
+                left = found.state != "completed"
                 if found.state in ("failed", "cancelled"):
                     self._see_room(connection, client.key, found.seconds, taking=True)
                     states.revive(connection, found, by=client.key or client.tenant, now=now)
-                webhooks.also_tell(connection, job, webhook, now=now)
+                webhooks.also_tell(connection, found.id, webhook, now=now)
                 if request is not None and left:
                     wanted = {"request": rows.json(request)}
-                    connection.execute(jobs.update().where(jobs.c.id == job).values(wanted))
+                    connection.execute(jobs.update().where(jobs.c.id == found.id).values(wanted))
+                row = states.row(connection, found.id)
             else:
                 self._see_room(connection, client.key, seconds, taking=True)
                 recordings.add(connection, recording)
-                lane = rows.lane(seconds)
                 shares.arrive(connection, client.tenant, lane)
-                job, left = rows.new_id(now), True
-                asked = {"priority": priority, "seconds": seconds, "webhook": webhook}
-                whose = {"tenant": client.tenant, "key": client.key, "lane": lane}
-                fresh = rows.fresh(kind, recording, options) | asked | whose
-                fresh |= {"id": job, "step": states.first_step(kind), "answers": answers}
-                fresh |= {"levels": rows.json(levels), "created": now}
-                fresh["request"] = None if request is None else rows.json(request)
-                connection.execute(jobs.insert().values(fresh))
-            row = rows.job(states.row(connection, job))
+                row = connection.execute(_INSERT, fresh).one()
             usage.add(connection, now, client.tenant, client.key, options.engine, calls=1)
-            return row, left
+            return rows.job(row), left
 
     def find(self, recording: str, options: Options, client: Client = NOBODY) -> Job | None:
         """The client's job that did, does or would take up this very work, if there is one."""
@@ -260,8 +273,10 @@ class Queue(Steps):
                 if again and row.step != "prepare" and row.prepared == values["prepared"]:
                     return
                 self._hold(connection, unit, values)
-                states.drop_provisional(connection, unit.job.id, left=True)
-                states.advance(connection, unit.job.id)
+                if row.kind == "live":
+                    states.drop_provisional(connection, unit.job.id, left=True)
+                if states.may_advance(row):
+                    states.advance(connection, unit.job.id)
 
         self._surely(unit, end)
 

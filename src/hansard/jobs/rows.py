@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -83,6 +84,20 @@ def job(row: sa.Row[Any]) -> Job:
         parent=row.parent,
         request=row.request,
     )
+
+
+_UNTOUCHED: dict[str, Any] = {
+    **dict.fromkeys(("started", "finished", "failure", "prepared", "deadline")),
+    **dict.fromkeys(
+        ("attempt", "position", "planned", "heard", "planned_samples", "heard_samples"), 0
+    ),
+}
+
+
+def untouched(columns: dict[str, Any]) -> Job:
+    """A new row of ``jobs``, from what was written: nobody has had it in hand yet."""
+    row: Any = SimpleNamespace(**_UNTOUCHED | columns)
+    return job(row)
 
 
 def fresh(kind: str, recording: Recording, options: Options) -> dict[str, Any]:

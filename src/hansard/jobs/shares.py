@@ -197,6 +197,9 @@ def charge(connection: sa.Connection, taken: Mapping[tuple[str, str], float]) ->
 
 def _write(connection: sa.Connection, statements: Mapping[str, Insert], given: Clocks) -> None:
     """In the order of their names: nobody then waits for anybody who waits for him."""
-    for (tenant, lane), served in sorted(given.items()):
-        row = {"tenant": tenant, "lane": lane, "served": served}
-        connection.execute(statements[connection.dialect.name], row)
+    rows = [
+        {"tenant": tenant, "lane": lane, "served": served}
+        for (tenant, lane), served in sorted(given.items())
+    ]
+    if rows:
+        connection.execute(statements[connection.dialect.name], rows)

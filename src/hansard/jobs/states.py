@@ -247,7 +247,8 @@ def record(
         if lengths:
             many = {"job_id": job_id, "count": len(lengths), "length": sum(lengths)}
             connection.execute(_COUNT, many)
-        advance(connection, job_id)
+        if may_advance(open_[job_id], len(lengths)):
+            advance(connection, job_id)
     return written or _recorded(connection, parts, token)
 
 
@@ -259,6 +260,11 @@ def _recorded(connection: sa.Connection, parts: Sequence[rows.Part], token: str)
         windows.c.state == sa.literal_column("'done'"),
     )
     return int(connection.scalar(mine) or 0)
+
+
+def may_advance(job: sa.Row[Any], more: int = 0) -> bool:
+    """Whether :func:`advance` could change a job, as its locked row is, with ``more`` heard."""
+    return bool(job.kind == "live" or job.heard + more >= job.planned)
 
 
 def advance(connection: sa.Connection, job: str) -> None:
@@ -328,7 +334,8 @@ def end(
     failure = None if cause is None else rows.json(cause)
     how = {"job_id": job, "how": state, "at": now, "why": failure}
     row = connection.execute(_END, how).one()
-    if row.planned or row.kind == "live":  # others have no windows
+    # Whoever completes a recording has heard all of its windows; others have none.
+    if row.kind == "live" or (row.planned and state != "completed"):
         connection.execute(_LET_GO_OF, {"job_id": job})
     if row.parent is None:
         webhooks.note_end(connection, row, now=now)

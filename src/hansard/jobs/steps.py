@@ -91,7 +91,8 @@ class Steps(Ledger):
                 # Each its share: nobody is served sixteen times while others wait.
                 share = -(-(most - len(found)) // (len(urgent) - place))
                 wanted = asked | held | claim.of(turn.group) | {"wanted": share}
-                found += connection.execute(claim.TAKE_STROKES, wanted)
+                taken = connection.execute(claim.TAKE_STROKES, wanted).all()
+                found += sorted(taken, key=lambda row: (row.created, row.id))
                 if len(found) >= most:
                     break
             taking += [row.id for row in found]

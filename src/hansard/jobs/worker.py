@@ -36,6 +36,9 @@ _NAP = 0.5
 """Seconds between looks at a store that another process may have changed. Changes made in this
 process ring the bell. Of a crowd all together look as often as a few would."""
 
+_BREATH = 0.1
+"""Seconds between two looks for models that are wanted, however often the bell rings."""
+
 _ROUND = 2.0
 """Seconds between looks for workers that died."""
 
@@ -393,7 +396,9 @@ class Crew:
                     for job in self._queue.expire():
                         _log.warning("job %s took too long and has failed", job)
                     self._tidy()
-            database.wait(seen, min(self._nap(), beat / 2, _ROUND))
+            # The bell rings with each window that is recorded: looking at each would cost more.
+            if not self._stop.wait(_BREATH):
+                database.wait(seen, min(self._nap(), beat / 2, _ROUND))
 
     def _worth_waiting_for(self) -> list[Unit]:
         """What is in hand, without what took too long: its leases end, others take over."""

@@ -66,7 +66,12 @@ class Database(ABC):
 
     @abstractmethod
     def write(
-        self, *, lasting: bool = True, silent: bool = False, unseen: bool = False
+        self,
+        *,
+        lasting: bool = True,
+        silent: bool = False,
+        unseen: bool = False,
+        single: bool = False,
     ) -> AbstractContextManager[sa.Connection]:
         """A transaction that writes: whole or not at all. Rings the bell if it changed a row.
 
@@ -83,6 +88,8 @@ class Database(ABC):
             silent: it only takes work, and gives nobody any; who is asleep may sleep on.
             unseen: it changes nothing that anybody is shown, so that what others keep ready stays
                 good: as far as the database can tell such a commit apart from others.
+            single: it is one statement, and it lasts: PostgreSQL makes it a transaction by itself,
+                which is one way there and back.
 
         Raises:
             StoreBusy, StoreGone: nothing was written; asking again later may help. After a

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 _ALONE = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
@@ -33,4 +35,18 @@ def recording(connection: sa.Connection, sha256: str) -> None:
     Whoever adds a job for it, or removes it, holds this: so the same work is found and not added
     twice, and a recording is not removed under somebody who has just sent the same bytes.
     """
-    alone(connection, f"recording {sha256}")
+    alone(connection, of_recording(sha256))
+
+
+def of_recording(sha256: str) -> str:
+    """What :func:`recording` says."""
+    return f"recording {sha256}"
+
+
+def holding(what: sa.ColumnElement[str]) -> sa.ColumnElement[Any]:
+    """:func:`alone` as an expression of PostgreSQL: evaluating it takes the lock.
+
+    The statement it stands in sees what was committed before it began, and not what whoever had
+    the lock has done meanwhile.
+    """
+    return sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(what, sa.literal(0)))

@@ -76,6 +76,7 @@ class Postgres(Database):
         self._mouth: Mouth | None = None
         self._lasting = self._engine("on", connections)
         self._hasty = self._engine("off", connections)
+        self._at_once = self._lasting.execution_options(isolation_level="AUTOCOMMIT")
         self._seeing = self._hasty.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -139,13 +140,19 @@ class Postgres(Database):
 
     @contextmanager
     def write(
-        self, *, lasting: bool = True, silent: bool = False, unseen: bool = False
+        self,
+        *,
+        lasting: bool = True,
+        silent: bool = False,
+        unseen: bool = False,
+        single: bool = False,
     ) -> Iterator[sa.Connection]:
         """Others may write at the same time; see :meth:`Database.write`."""
         assert getattr(self._local, "connection", None) is None, (
             "a transaction that writes cannot begin inside another"
         )
-        with self._transaction(self._lasting if lasting else self._hasty) as connection:
+        engine = self._lasting if lasting else self._hasty
+        with self._transaction(self._at_once if single else engine) as connection:
             connection.info["changes"] = 0
             yield connection
             changed = connection.info["changes"]

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import sqlalchemy as sa
 
 from hansard.model import Media, Recording
+from hansard.store.dialects import inserts
 from hansard.store.stored import as_json
 from hansard.store.tables import recordings
+
+_ADD = {dialect: fresh.on_conflict_do_nothing() for dialect, fresh in inserts(recordings).items()}
+"""Built once: building a statement costs more than running it."""
+
+
+def columns(recording: Recording) -> dict[str, Any]:
+    """The row of a recording."""
+    return {
+        "id": recording.id,
+        "name": recording.name,
+        "size": recording.media.size,
+        "media": as_json(recording.media),
+        "created": recording.created,
+    }
 
 
 def add(connection: sa.Connection, recording: Recording) -> None:
@@ -15,16 +32,7 @@ def add(connection: sa.Connection, recording: Recording) -> None:
 
     Its caller holds ``locks.recording``: nobody adds the same or removes it meanwhile.
     """
-    if not known(connection, recording.id):
-        connection.execute(
-            recordings.insert().values(
-                id=recording.id,
-                name=recording.name,
-                size=recording.media.size,
-                media=as_json(recording.media),
-                created=recording.created,
-            )
-        )
+    connection.execute(_ADD[connection.dialect.name], columns(recording))
 
 
 def known(connection: sa.Connection, recording_id: str) -> bool:

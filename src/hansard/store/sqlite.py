@@ -97,9 +97,15 @@ class Sqlite(Database):
 
     @contextmanager
     def write(
-        self, *, lasting: bool = True, silent: bool = False, unseen: bool = False
+        self,
+        *,
+        lasting: bool = True,
+        silent: bool = False,
+        unseen: bool = False,
+        single: bool = False,
     ) -> Iterator[sa.Connection]:
         """One writer at a time, over all processes; see :meth:`Database.write`."""
+        del single  # there is no way to save
         # IMMEDIATE: take the write lock now. A deferred transaction that reads first and writes
         # later can fail in its middle when another process wrote in between.
         with self._transaction("BEGIN IMMEDIATE", lasting=lasting) as connection:

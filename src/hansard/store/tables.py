@@ -125,6 +125,7 @@ jobs = Table(
     Index(
         "ix_jobs_ending",
         *("pool", "priority", "tenant", "lane", "created", "id"),
+        *("not_before", "lease_until", "step", "finished"),
         **_where(text("finished IS NULL AND step = 'finish'")),
     ),
     Index("ix_jobs_active", "tenant", "lane", **_where(text("finished IS NULL"))),

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from hansard.errors import QuotaUsedUp
 from hansard.model import SAMPLE_RATE, Prepared, Value
-from hansard.store.dialects import inserts, json_number
+from hansard.store.dialects import Insert, inserts, json_number
 from hansard.store.tables import IS_OPEN, jobs, keys, usage, windows
 
 Group = Literal["day", "key", "engine", "tenant"]
@@ -27,9 +28,9 @@ ROWS = 10_000
 """Most lines of one answer."""
 
 
-# Built once: they are run for every job, and building them costs more than running them.
-_ADD = {
-    dialect: fresh.on_conflict_do_update(
+def _adding(fresh: Insert) -> Insert:
+    """What is there already grows by what is new."""
+    return fresh.on_conflict_do_update(
         index_elements=[usage.c.day, usage.c.tenant, usage.c.key, usage.c.engine],
         set_={
             "calls": usage.c.calls + fresh.excluded.calls,
@@ -37,8 +38,18 @@ _ADD = {
             "cost": usage.c.cost + fresh.excluded.cost,
         },
     )
-    for dialect, fresh in inserts(usage).items()
-}
+
+
+def added(amounts: sa.Select[Any]) -> sa.sql.dml.ReturningInsert[Any]:
+    """A statement of PostgreSQL that adds rows, in the order of the table's columns."""
+    fresh = postgresql.insert(usage).from_select([column.name for column in usage.c], amounts)
+    adding = _adding(fresh)
+    assert isinstance(adding, postgresql.Insert)
+    return adding.returning(usage.c.day)
+
+
+# Built once: they are run for every job, and building them costs more than running them.
+_ADD = {dialect: _adding(fresh) for dialect, fresh in inserts(usage).items()}
 _COST = sa.select(sa.func.sum(json_number(windows.c.result, "cost"))).where(
     windows.c.job == sa.bindparam("of"), windows.c.state == "done"
 )

@@ -19,7 +19,10 @@ _INDEXES = {
         "finished IS NULL AND (planned_samples > heard_samples OR kind = 'live')",
     ),
     "ix_jobs_ending": (
-        ("pool", "priority", "tenant", "lane", "created", "id"),
+        (
+            *("pool", "priority", "tenant", "lane", "created", "id"),
+            *("not_before", "lease_until", "step", "finished"),
+        ),
         "finished IS NULL AND step = 'finish'",
     ),
     "ix_jobs_active": (("tenant", "lane"), "finished IS NULL"),
