@@ -13,6 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hansard.search.place import Place
+
 Ways = Sequence[Sequence[str]]
 
 _WORDS_OF = "array_to_tsvector(array_remove(string_to_array(w.words, ' '), ''))"
@@ -62,7 +64,7 @@ def _quoted(term: str) -> str:
 def meetings(connection: sa.Connection, where: str, asked: dict[str, Any]) -> Sequence[sa.Row[Any]]:
     """The newest meetings that match: number, job, segments, and when they were held."""
     query = sa.text(_MEETINGS.format(where=where, words=_WORDS_OF))
-    return connection.execute(query, asked).all()
+    return [Place(*row) for row in connection.execute(query, asked).all()]
 
 
 _TITLES = sa.text("SELECT job, title FROM meetings WHERE job = ANY(CAST(:jobs AS text[]))")
