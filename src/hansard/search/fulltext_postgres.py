@@ -61,8 +61,8 @@ def _quoted(term: str) -> str:
     return f"'{term[:-1]}':*" if term.endswith("*") else f"'{term}'"
 
 
-def meetings(connection: sa.Connection, where: str, asked: dict[str, Any]) -> Sequence[sa.Row[Any]]:
-    """The newest meetings that match: number, job, segments, and when they were held."""
+def meetings(connection: sa.Connection, where: str, asked: dict[str, Any]) -> list[Place]:
+    """The newest meetings that match."""
     query = sa.text(_MEETINGS.format(where=where, words=_WORDS_OF))
     return [Place(*row) for row in connection.execute(query, asked).all()]
 
