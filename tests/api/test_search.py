@@ -157,9 +157,9 @@ def test_searches_are_saved(library: Served) -> None:
     for number in range(3):
         answer = library.http.post(SAVED, json={"name": f"s{number}", "q": "budget -draft"})
         assert answer.status_code == 201, answer.text
-        assert answer.headers["location"] == f"{SAVED}/{answer.json()['id']}"
         made.append(answer.json())
-    assert library.http.get(answer.headers["location"]).json() == made[-1]
+        assert answer.headers["location"] == f"{SAVED}/{made[-1]['id']}"
+        assert library.http.get(answer.headers["location"]).json() == made[-1]
     page = library.http.get(SAVED, params={"limit": 2}).json()
     rest = library.http.get(SAVED, params={"limit": 2, "cursor": page["next"]}).json()
     assert rest["next"] is None

@@ -99,6 +99,22 @@ def meetings(connection: sa.Connection, where: str, asked: dict[str, Any]) -> li
 _places = msgspec.json.Decoder(list[Place]).decode
 
 
+_SPANS = sa.text("""
+    SELECT s.job, s.position, s.start, s."end", s.speaker, s.text, s.terms
+    FROM json_each(:spans) AS span
+    CROSS JOIN segments AS s ON s.job = span.value ->> 0
+        AND s.position BETWEEN span.value ->> 1 AND span.value ->> 2
+    ORDER BY s.job, s.position
+""")
+
+
+def spans(
+    connection: sa.Connection, wanted: Sequence[tuple[str, int, int]]
+) -> Sequence[sa.Row[Any]]:
+    """The segments of some meetings from one position to another, both included, in order."""
+    return connection.execute(_SPANS, {"spans": msgspec.json.encode(wanted).decode()}).all()
+
+
 def titles(connection: sa.Connection, jobs: Sequence[str]) -> Sequence[sa.Row[Any]]:
     """Job and title of some meetings."""
     return connection.execute(_TITLES, {"jobs": listed(jobs)}).all()
