@@ -45,6 +45,7 @@ def test_all_of_it() -> None:
         ("a OR kind:b", 3, "narrow"),
         ("speeker:anna", 1, "Did you mean speaker:"),
         ("x qwerty:anna", 3, "There are kind, status"),
+        ("a kind: b", 3, "kind:hearing"),
         ("kind:*", 1, "kind:hearing"),
         ('kind:""', 1, "kind:hearing"),
         ("after:soon", 1, "2026-01-31"),

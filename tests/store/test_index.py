@@ -18,6 +18,7 @@ from hansard.store.disk import Disk
 from hansard.store.postgres import Postgres
 from hansard.store.sqlite import Sqlite
 from hansard.store.tables import jobs, meeting_words, meetings, segments, speakers, vocabulary
+from hansard.store.tables import transcripts as heads
 
 
 def in_step(database: Database) -> None:
@@ -30,7 +31,7 @@ def in_step(database: Database) -> None:
                 )
     with database.read() as connection:
         words = set(connection.scalars(sa.select(meeting_words.c.job)))
-        assert words == set(connection.scalars(sa.select(transcripts.transcripts.c.job)))
+        assert words == set(connection.scalars(sa.select(heads.c.job)))
 
 
 def head() -> Transcript:
@@ -98,7 +99,7 @@ def test_positions_that_move(database: Database) -> None:
     with database.write() as connection:
         connection.execute(segments.delete().where(segments.c.job == job))
         connection.execute(meeting_words.delete().where(meeting_words.c.job == job))
-        connection.execute(transcripts.transcripts.delete())
+        connection.execute(heads.delete())
     in_step(database)
     assert found(database, "lighthouse") == set()
 

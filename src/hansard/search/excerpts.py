@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from hansard.search.fulltext import Ranked
 from hansard.search.query import Query
 from hansard.search.snippets import Marker, Snippet
 from hansard.store import terms
-from hansard.store.tables import segments, speakers
+from hansard.store.tables import speakers
 
 SHOWN = 3
 """Passages of a meeting."""
@@ -98,7 +99,10 @@ def of(
 
 
 def joined(connection: sa.Connection, shown: Shown, query: Query, near: Sequence[_Near]) -> Shown:
-    """Passages that were found by meaning put first, where no word has shown them already."""
+    """Passages that were found by meaning put first, where no word has shown them already.
+
+    ``near`` has one of each meeting at most.
+    """
     wanted = [
         one
         for one in near
@@ -111,25 +115,11 @@ def joined(connection: sa.Connection, shown: Shown, query: Query, near: Sequence
     names = _names(connection, {one.job for one in wanted})
     both = dict(shown.passages)
     marker = Marker(query.units)
-    for one in wanted:
-        rows = connection.execute(
-            sa.select(
-                segments.c.position,
-                segments.c.start,
-                segments.c.end,
-                segments.c.speaker,
-                segments.c.text,
-                segments.c.terms,
-            )
-            .where(
-                segments.c.job == one.job,
-                segments.c.position.between(one.first, min(one.last, one.first + _LONGEST_NEAR)),
-            )
-            .order_by(segments.c.position)
-        ).all()
-        if rows:
-            made = _passage(one.job, rows, marker, names)
-            both[one.job] = [made, *both.get(one.job, ())][:SHOWN]
+    spans = [(one.job, one.first, min(one.last, one.first + _LONGEST_NEAR)) for one in wanted]
+    rows = fulltext.sql(connection).spans(connection, spans)
+    for job, said in groupby(rows, lambda row: str(row.job)):
+        made = _passage(job, list(said), marker, names)
+        both[job] = [made, *both.get(job, ())][:SHOWN]
     return Shown(both, shown.matches)
 
 

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from hansard.model import Value
 from hansard.search import filters, fulltext_postgres, fulltext_sqlite
+from hansard.search.place import Place
 from hansard.search.query import Query, Unit
 from hansard.store import terms
 
@@ -45,15 +46,6 @@ _TOGETHER = 0.5
 """Words said in one segment count so much more."""
 
 _SQL: dict[str, ModuleType] = {"sqlite": fulltext_sqlite, "postgresql": fulltext_postgres}
-
-
-class Place(NamedTuple):
-    """A meeting that may match."""
-
-    number: int
-    job: str
-    segments: int
-    held: float
 
 
 class Ranked(NamedTuple):
@@ -195,7 +187,7 @@ def _candidates(
         "tenant": tenant,
         "limit": limit,
     }
-    found = [Place(*one) for one in asks.meetings(connection, where, asked)]
+    found: list[Place] = asks.meetings(connection, where, asked)
     return found, len(found) == limit
 
 

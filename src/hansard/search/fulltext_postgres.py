@@ -13,6 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hansard.search.place import Place
+
 Ways = Sequence[Sequence[str]]
 
 _WORDS_OF = "array_to_tsvector(array_remove(string_to_array(w.words, ' '), ''))"
@@ -59,10 +61,27 @@ def _quoted(term: str) -> str:
     return f"'{term[:-1]}':*" if term.endswith("*") else f"'{term}'"
 
 
-def meetings(connection: sa.Connection, where: str, asked: dict[str, Any]) -> Sequence[sa.Row[Any]]:
-    """The newest meetings that match: number, job, segments, and when they were held."""
+def meetings(connection: sa.Connection, where: str, asked: dict[str, Any]) -> list[Place]:
+    """The newest meetings that match."""
     query = sa.text(_MEETINGS.format(where=where, words=_WORDS_OF))
-    return connection.execute(query, asked).all()
+    return [Place(*row) for row in connection.execute(query, asked).all()]
+
+
+_SPANS = sa.text("""
+    SELECT s.job, s.position, s.start, s."end", s.speaker, s.text, s.terms
+    FROM unnest(CAST(:jobs AS text[]), CAST(:first AS int[]), CAST(:last AS int[]))
+        AS span(job, first, last)
+    JOIN segments AS s ON s.job = span.job AND s.position BETWEEN span.first AND span.last
+    ORDER BY s.job, s.position
+""")
+
+
+def spans(
+    connection: sa.Connection, wanted: Sequence[tuple[str, int, int]]
+) -> Sequence[sa.Row[Any]]:
+    """The segments of some meetings from one position to another, both included, in order."""
+    jobs, first, last = (list(one) for one in zip(*wanted, strict=True))
+    return connection.execute(_SPANS, {"jobs": jobs, "first": first, "last": last}).all()
 
 
 _TITLES = sa.text("SELECT job, title FROM meetings WHERE job = ANY(CAST(:jobs AS text[]))")

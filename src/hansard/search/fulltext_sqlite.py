@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from hansard.search.place import Place
 from hansard.store.index import POSITIONS
 
 Ways = Sequence[Sequence[str]]
@@ -87,17 +88,31 @@ def _phrase(way: Sequence[str]) -> str:
     return f'"{said[:-1]}" *' if said.endswith("*") else f'"{said}"'
 
 
-def meetings(
-    connection: sa.Connection, where: str, asked: dict[str, Any]
-) -> list[tuple[int, str, int, float]]:
-    """The newest meetings that match: number, job, segments, and when they were held.
+def meetings(connection: sa.Connection, where: str, asked: dict[str, Any]) -> list[Place]:
+    """The newest meetings that match.
 
     As one row: fetching a thousand takes longer than finding them.
     """
     return _places(connection.scalar(sa.text(_MEETINGS.format(where=where)), asked))
 
 
-_places = msgspec.json.Decoder(list[tuple[int, str, int, float]]).decode
+_places = msgspec.json.Decoder(list[Place]).decode
+
+
+_SPANS = sa.text("""
+    SELECT s.job, s.position, s.start, s."end", s.speaker, s.text, s.terms
+    FROM json_each(:spans) AS span
+    CROSS JOIN segments AS s ON s.job = span.value ->> 0
+        AND s.position BETWEEN span.value ->> 1 AND span.value ->> 2
+    ORDER BY s.job, s.position
+""")
+
+
+def spans(
+    connection: sa.Connection, wanted: Sequence[tuple[str, int, int]]
+) -> Sequence[sa.Row[Any]]:
+    """The segments of some meetings from one position to another, both included, in order."""
+    return connection.execute(_SPANS, {"spans": msgspec.json.encode(wanted).decode()}).all()
 
 
 def titles(connection: sa.Connection, jobs: Sequence[str]) -> Sequence[sa.Row[Any]]:

@@ -243,6 +243,9 @@ _QUOTES = str.maketrans("\u201c\u201d\u201e\u00ab\u00bb\0", '""""" ')
 def _field(token: _Token) -> str | None:
     """The field that a token is a filter of."""
     if token.field is None:
+        field, colon, rest = token.word.lower().partition(":")
+        if colon and not rest and not token.quoted and field in FIELDS:
+            raise _needs_value(field, token)
         return None
     field = token.field.lower()
     if field in FIELDS:
@@ -288,7 +291,7 @@ def _unit(token: _Token) -> Unit | None:
 def _wish(field: str, token: _Token) -> Filters:
     value = token.word.strip()
     if not value or token.prefix:
-        raise _bad(f"The filter {field}: needs a value", token.at, f"Write {field}:{_LIKE[field]}.")
+        raise _needs_value(field, token)
     if field in ("before", "after", "mood"):
         if token.without:
             raise _bad(f"{field}: cannot be left out", token.at, "Give the other end of the range.")
@@ -296,6 +299,10 @@ def _wish(field: str, token: _Token) -> Filters:
     if field == "speaker" and not terms.terms(value, "x"):
         raise _bad("The speaker's name has no letters", token.at, "Write speaker:anna.")
     return Filters((Wish(_NAMES[field], value[:64], token.without),))
+
+
+def _needs_value(field: str, token: _Token) -> BadQuery:
+    return _bad(f"The filter {field}: needs a value", token.at, f"Write {field}:{_LIKE[field]}.")
 
 
 _NAMES: dict[str, Field] = {name: name for name in get_args(Field)}

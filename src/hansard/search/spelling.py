@@ -87,8 +87,13 @@ def corrected(connection: sa.Connection, tenant: str, query: Query) -> tuple[Que
 def _meant(connection: sa.Connection, tenant: str, word: str) -> str | None:
     """The nearest word that was said; ``None`` where this one was, or none is near."""
     made = unit(word)
-    (folded,) = terms.plain(word) or {""} if len(terms.plain(word)) <= 1 else ("",)
-    if made is None or len(folded) < _SHORTEST or folded[0].isdecimal():
+    folded = "".join(terms.plain(terms.words(word)))
+    if (
+        made is None
+        or len(terms.words(word)) > 1
+        or len(folded) < _SHORTEST
+        or folded[0].isdecimal()
+    ):
         return None
     if fulltext.numbers_with(connection, tenant, made.ways):
         return None

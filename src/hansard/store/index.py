@@ -73,9 +73,10 @@ class Indexing:
 
     def terms(self, text: str, language: str | None = None) -> str:
         """The terms of a segment, for its row; they are counted."""
-        found = terms.terms(text, language or self._about.language)
+        words = terms.words(text)
+        found = terms.of_words(words, language or self._about.language)
         self._counts.update(set(found))
-        self._seen |= terms.plain(text)
+        self._seen.update(words)
         return " ".join(found)
 
     def end(self) -> None:
@@ -119,9 +120,10 @@ def keep(connection: sa.Connection, job: str) -> None:
         segments.c.position, segments.c.text, segments.c.body, segments.c.terms
     ).where(segments.c.job == job)
     for position, text, body, before in connection.execute(chosen):
-        now = terms.terms(text, _spoken(body).language or known.language)
+        words = terms.words(text)
+        now = terms.of_words(words, _spoken(body).language or known.language)
         counts.update(set(now))
-        seen |= terms.plain(text)
+        seen.update(words)
         joined = " ".join(now)
         if joined != before:
             changed.append({"at": position, "now": joined})
@@ -187,29 +189,31 @@ def _learn(connection: sa.Connection, tenant: str, seen: Iterable[str]) -> None:
     and never in a circle.
     """
     worth = [
-        word for word in seen if _SHORTEST <= len(word) <= _LONGEST and not word[0].isdecimal()
+        word
+        for word in terms.plain(seen)
+        if _SHORTEST <= len(word) <= _LONGEST and not word[0].isdecimal()
     ]
     if connection.dialect.name == "sqlite":
-        among = sa.text(
-            "SELECT term FROM vocabulary WHERE tenant = :tenant "
-            "AND term IN (SELECT value FROM json_each(:words))"
-        )
-        known = connection.scalars(
-            among, {"tenant": tenant, "words": msgspec.json.encode(worth).decode()}
-        )
+        given = {"tenant": tenant, "words": msgspec.json.encode(worth).decode()}
+        new = sorted(msgspec.json.decode(connection.scalar(_NEW_SQLITE, given), type=list[str]))
     else:
-        among = sa.text(
-            "SELECT term FROM vocabulary WHERE tenant = :tenant "
-            "AND term = ANY(CAST(:words AS text[]))"
-        )
-        known = connection.scalars(among, {"tenant": tenant, "words": worth})
-    new = sorted(set(worth).difference(known))
+        given_too = {"tenant": tenant, "words": worth}
+        new = sorted(connection.scalar(_NEW_POSTGRES, given_too) or ())
     if new:
         connection.execute(
             _LEARN[connection.dialect.name].on_conflict_do_nothing(),
             [{"term": word, "tenant": tenant} for word in new],
         )
 
+
+_NEW_SQLITE = sa.text("""
+    SELECT json_group_array(value) FROM json_each(:words) WHERE NOT EXISTS (
+        SELECT 1 FROM vocabulary WHERE term = value AND tenant = :tenant)
+""")
+_NEW_POSTGRES = sa.text("""
+    SELECT array_agg(word) FROM unnest(CAST(:words AS text[])) AS word WHERE NOT EXISTS (
+        SELECT 1 FROM vocabulary WHERE term = word AND tenant = :tenant)
+""")
 
 _PUT = inserts(meeting_words)
 _LEARN = inserts(vocabulary)

@@ -56,25 +56,32 @@ def is_stemmed(language: str | None) -> bool:
     return language is None or language.partition("-")[0] in ("", "en", "und")
 
 
+def words(text: str) -> list[str]:
+    """The words of a text as they are written, in order."""
+    return _WORD.findall(text.replace("_", " "))
+
+
 def terms(text: str, language: str | None = None) -> list[str]:
     """The terms of a text, in order."""
-    known, make = _known(stemmed=is_stemmed(language))
-    found: list[str] = []
-    for word in _WORD.findall(text.replace("_", " ")):
-        made = known.get(word)
-        if made is None:
-            made = make(word)
-        found += [term for _, _, term in made]
-    return found
+    return of_words(words(text), language)
+
+
+def of_words(found: Iterable[str], language: str | None = None) -> list[str]:
+    """The terms of words."""
+    known = _said(stemmed=is_stemmed(language))
+    made: list[str] = []
+    for word in found:
+        made += known[word]
+    return made
 
 
 def spans(text: str, language: str | None = None) -> list[Term]:
     """The same with their places in the text."""
-    _, make = _known(stemmed=is_stemmed(language))
+    cut = _stemmed if is_stemmed(language) else _cut
     return [
         (word.start() + start, word.start() + end, term)
         for word in _WORD.finditer(text.replace("_", " "))
-        for start, end, term in make(word[0])
+        for start, end, term in cut(word[0])
     ]
 
 
@@ -94,9 +101,9 @@ def placed(text: str, known: str) -> list[Term]:
     return spans(text)
 
 
-def plain(text: str) -> set[str]:
-    """The words of a text as people write them, folded: what a typo is held against."""
-    return {_folded(word) for word in _WORD.findall(text.replace("_", " "))}
+def plain(found: Iterable[str]) -> set[str]:
+    """Words as people write them, folded: what a typo is held against."""
+    return {_folded(word) for word in found}
 
 
 def levelled(term: str, level: int) -> str:
@@ -132,25 +139,25 @@ def composed(
 # ── one word ─────────────────────────────────────────────────────────────────────────────────
 
 
-@cache
-def _known(
-    *, stemmed: bool
-) -> tuple[dict[str, tuple[Term, ...]], Callable[[str], tuple[Term, ...]]]:
-    """What is remembered of words, and how to find out about others."""
-    known: dict[str, tuple[Term, ...]] = {}
-    cut = _stemmed if stemmed else _cut
+class _Said(dict[str, tuple[str, ...]]):
+    """The terms of each word that was seen; of others they are found when they are asked for."""
 
-    def make(word: str) -> tuple[Term, ...]:
-        made = known.get(word)
-        if made is None:
-            made = cut(word)
-            if len(known) >= _REMEMBERED:
-                known.clear()
-            if len(word) <= LONGEST:
-                known[word] = made
+    def __init__(self, cut: Callable[[str], tuple[Term, ...]]) -> None:
+        super().__init__()
+        self._cut = cut
+
+    def __missing__(self, word: str) -> tuple[str, ...]:
+        made = tuple(term for _, _, term in self._cut(word))
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        if len(word) <= LONGEST:
+            self[word] = made
         return made
 
-    return known, make
+
+@cache
+def _said(*, stemmed: bool) -> _Said:
+    return _Said(_stemmed if stemmed else _cut)
 
 
 def _stemmed(word: str) -> tuple[Term, ...]:

@@ -157,7 +157,7 @@ def _one(connection: sa.Connection, row: sa.Row[Any]) -> None:
     for position, text in connection.execute(said, {"job": row.job}):
         found = terms.terms(text, row.language)
         counts.update(set(found))
-        seen |= terms.plain(text)
+        seen.update(terms.words(text))
         words += len(text.split())
         changed.append({"job": row.job, "position": position, "terms": " ".join(found)})
     if changed:
@@ -179,7 +179,7 @@ def _one(connection: sa.Connection, row: sa.Row[Any]) -> None:
     )
     known = [
         {"term": word, "tenant": row.tenant}
-        for word in sorted(seen)
+        for word in sorted(terms.plain(seen))
         if 3 <= len(word) <= 32 and not word[0].isdecimal()
     ]
     if known:
