@@ -120,6 +120,8 @@ class _Held:
 
     def __init__(self, dimensions: int) -> None:
         self.lock = threading.Lock()
+        self.said: str | None = None
+        """The versions as the store had them."""
         self.blocks: dict[str, _Block] = {}
         self.jobs: list[str] = []
         self.of = np.zeros(0, np.int32)
@@ -182,13 +184,12 @@ class Vectors:
             jobs: only these meetings; ``None``: all.
         """
         with telemetry.span("search.nearest"):
-            found = self._versions(tenant, embedder)
-            if not found or limit < 1 or (jobs is not None and not jobs):
+            said, there = self._versions(tenant, embedder)
+            if not there or limit < 1 or (jobs is not None and not jobs):
                 return []
-            size = sum(count for _, count in found.values()) * len(query) * 4
-            if size > self._most:
-                return self._streamed(embedder, found, query, limit, jobs)
-            held = self._current(embedder, {job: version for job, (version, _) in found.items()})
+            if there * len(query) * 4 > self._most:
+                return self._streamed(embedder, _read_versions(said), query, limit, jobs)
+            held = self._current(embedder, said)
         with telemetry.span("search.compare"):
             return _best(held, query, limit, jobs)
 
@@ -197,16 +198,25 @@ class Vectors:
         with self._lock:
             self._held.pop(embedder, None)
 
-    def _versions(self, tenant: str, embedder: str) -> dict[str, tuple[str, int]]:
+    def _versions(self, tenant: str, embedder: str) -> tuple[str, int]:
+        """Meetings with their versions, and how many passages they have together.
+
+        As one text: it is nearly always the one that was seen before, and then nobody takes it
+        apart. Thousands of rows would cost more than comparing all vectors does.
+        """
+        pair = embedded.c.job + ":" + embedded.c.version
         with self._database.read() as connection:
-            rows = connection.execute(
-                sa.select(embedded.c.job, embedded.c.version, embedded.c.passages)
+            row = connection.execute(
+                sa.select(
+                    sa.func.aggregate_strings(pair, ",").label("pairs"),
+                    sa.func.coalesce(sa.func.sum(embedded.c.passages), 0).label("there"),
+                )
                 .join(embedders, embedders.c.id == embedded.c.embedder)
                 .where(embedded.c.embedder == embedder, embedders.c.tenant == tenant)
-            ).all()
-        return {row.job: (row.version, row.passages) for row in rows}
+            ).one()
+        return row.pairs or "", int(row.there)
 
-    def _current(self, embedder: str, versions: dict[str, str]) -> _Shown:
+    def _current(self, embedder: str, said: str) -> _Shown:
         """What is in memory, brought to these versions."""
         with self._lock:
             held = self._held.get(embedder)
@@ -218,6 +228,9 @@ class Vectors:
             with self._lock:
                 held = self._held.setdefault(embedder, _Held(dimensions or 0))
         with held.lock:
+            if held.said == said:
+                return _Shown(held.jobs, held.of, held.vectors, held.places)
+            versions = _read_versions(said)
             gone = [job for job in held.blocks if job not in versions]
             fresh = [
                 job
@@ -230,6 +243,7 @@ class Vectors:
                 held.blocks.update(self._read(embedder, fresh[begin : begin + _AT_ONCE]))
             if gone or fresh:
                 held.lay()
+            held.said = said
             return _Shown(held.jobs, held.of, held.vectors, held.places)
 
     def _read(self, embedder: str, jobs: Sequence[str]) -> dict[str, _Block]:
@@ -272,7 +286,7 @@ class Vectors:
     def _streamed(
         self,
         embedder: str,
-        versions: dict[str, tuple[str, int]],
+        versions: dict[str, str],
         query: Vector,
         limit: int,
         jobs: Collection[str] | None,
@@ -292,6 +306,11 @@ class Vectors:
             shown = _Shown(held.jobs, held.of, held.vectors, held.places)
             best = sorted(best + _best(shown, query, limit, None), key=_rank)[:limit]
         return best
+
+
+def _read_versions(said: str) -> dict[str, str]:
+    pairs = (pair.partition(":") for pair in said.split(",") if pair)
+    return {job: version for job, _, version in pairs}
 
 
 class _Shown(NamedTuple):
