@@ -182,6 +182,11 @@ def test_it_finds_what_comparing_all_would(
             if score > vectors.NOTHING
         ]
     hits = vectors._best(held.shown(), aim, limit, None)
+    for some in ({"j0", "j3"}, {f"j{number}" for number in range(9)}):
+        only = vectors._best(held.shown(), aim, limit, some)
+        allowed = [e for e in sorted(expected) if e[1] in some]
+        assert [hit.score for hit in only] == pytest.approx([-e[0] for e in allowed[:limit]])
+        assert {hit.job for hit in only} <= some
     assert [hit.score for hit in hits] == pytest.approx([-e[0] for e in sorted(expected)[:limit]])
     assert len(set(found(hits))) == len(hits) == min(limit, len(expected))
     assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.job, hit.position))

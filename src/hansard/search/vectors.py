@@ -342,11 +342,16 @@ def _rank(hit: Hit) -> tuple[float, str, int]:
 
 
 def _best(shown: _Shown, query: Vector, limit: int, jobs: Collection[str] | None) -> list[Hit]:
-    scores = shown.vectors @ np.asarray(query, np.float32)
-    if jobs is not None:
+    query = np.asarray(query, np.float32)
+    rows: NDArray[np.intp] | None = None
+    if jobs is None:
+        scores = shown.vectors @ query
+    else:
         wanted = set(jobs)
-        numbers = [number for number, job in enumerate(shown.jobs) if job in wanted]
-        scores = np.where(np.isin(shown.of, numbers), scores, np.float32(-2))
+        rows = np.flatnonzero(np.array([job in wanted for job in shown.jobs], bool)[shown.of])
+        # A few rows are copied together for less than all of them are multiplied.
+        few = len(rows) * 8 < len(shown.vectors)
+        scores = shown.vectors[rows] @ query if few else (shown.vectors @ query)[rows]
     if limit < len(scores):
         # All that are as good as the last one that is wanted: ties are settled by order.
         least = np.partition(scores, len(scores) - limit)[len(scores) - limit]
@@ -354,6 +359,9 @@ def _best(shown: _Shown, query: Vector, limit: int, jobs: Collection[str] | None
     else:
         chosen = np.arange(len(scores))
     chosen = chosen[scores[chosen] > NOTHING]
+    found = scores[chosen]
+    if rows is not None:
+        chosen = rows[chosen]
     hits = [
         Hit(
             shown.jobs[shown.of[row]],
@@ -362,9 +370,9 @@ def _best(shown: _Shown, query: Vector, limit: int, jobs: Collection[str] | None
             int(shown.places[row, 2]),
             float(shown.places[row, 3]),
             float(shown.places[row, 4]),
-            float(scores[row]),
+            float(score),
         )
-        for row in chosen
+        for row, score in zip(chosen, found, strict=True)
     ]
     return sorted(hits, key=_rank)[:limit]
 
