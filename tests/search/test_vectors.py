@@ -392,6 +392,14 @@ def test_new_words_make_it_due(database: Database) -> None:
     assert who.fit_if_due("local") is not None
 
 
+def test_a_model_that_is_not_there_fails_when_it_is_asked_for(
+    database: Database, tmp_path: Path
+) -> None:
+    who = Embedders(database, EmbeddingSettings(onnx=tmp_path))
+    with pytest.raises(errors.EmbedderBroken):
+        who.current("local")
+
+
 # ── other embedders ──────────────────────────────────────────────────────────────────────────
 
 
