@@ -15,7 +15,7 @@ from tests.insight.fake_model import Call, FakeModel, says
 
 from hansard import errors
 from hansard.insight import generated, language_model, material
-from hansard.insight.findings import Chapters, Items, Occasion, Person, Summary
+from hansard.insight.findings import ITEM_KINDS, Chapters, Items, Occasion, Person, Summary
 from hansard.insight.inquiry import LONGEST_STATEMENT, Inquiry, Purse
 from hansard.insight.language_model import Answer, S
 from hansard.insight.material import SMALLEST, Line, Reading
@@ -291,6 +291,83 @@ def test_markup_stays_text() -> None:
     reply = {"short": [], "long": [{"text": bold, "segments": [1]}]}
     found, _ = summary_of(Recorder(lambda _: reply), TALK)
     assert found.long[0].text == bold
+
+
+NUMBERS = st.lists(st.integers(-3, 12), max_size=4)
+CITED = st.fixed_dictionaries({"text": st.text(max_size=30), "segments": NUMBERS})
+CITEDS = st.lists(CITED, max_size=4)
+WORDS = st.none() | st.text(max_size=30) | st.sampled_from(["S1", "2026-02-30", "2026-02-28"])
+ANYTHING = {
+    "_Told": st.fixed_dictionaries({"statements": CITEDS}),
+    "_Summarised": st.fixed_dictionaries({"short": CITEDS, "long": CITEDS}),
+    "_Joined": st.fixed_dictionaries({"same": NUMBERS}),
+    "_Parted": st.fixed_dictionaries(
+        {
+            "chapters": st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "first": st.integers(-3, 12),
+                        "title": st.text(max_size=30),
+                        "phrases": st.lists(st.text(max_size=20), max_size=3),
+                        "summary": CITEDS,
+                    }
+                ),
+                max_size=5,
+            )
+        }
+    ),
+    "_Things": st.fixed_dictionaries(
+        {
+            "items": st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "kind": st.sampled_from(ITEM_KINDS),
+                        "text": st.text(max_size=30),
+                        "segments": NUMBERS,
+                        "owner": WORDS,
+                        "due": WORDS,
+                        "value": WORDS,
+                    }
+                ),
+                max_size=5,
+            )
+        }
+    ),
+}
+
+
+@given(st.data(), st.sampled_from(["summary", "chapters", "items"]), st.sampled_from([90, 1500]))
+def test_whatever_a_model_answers_findings_hold_together(
+    data: st.DataObject, kind: Any, size: int
+) -> None:
+    segments = spoken(9, "We will mend it. " * (size // 17))
+    model = Recorder(lambda call: data.draw(ANYTHING[call.shape]))
+    try:
+        found, source = generated.find(kind, segments, MEETING, model)
+    except errors.BadAnswer:
+        return
+    assert source.by == "model"
+    assert all(text == material.plain(text) for text in _texts(msgspec.to_builtins(found)))
+    cited: list[tuple[int, ...]] = []
+    if isinstance(found, Summary):
+        assert found.short or found.long
+        cited = [one.segments for one in (*found.short, *found.long)]
+    elif isinstance(found, Chapters):
+        bounds = [(chapter.first, chapter.last) for chapter in found.chapters]
+        inside = [number for first, last in bounds for number in range(first, last + 1)]
+        assert inside == list(range(9))
+        for chapter in found.chapters:
+            assert chapter.title
+            for one in chapter.summary:
+                assert chapter.first <= one.segments[0] <= one.segments[-1] <= chapter.last
+    else:
+        cited = [item.segments for item in found.items]
+        assert all(item.due in {None, "2026-02-28"} for item in found.items)
+        assert [item.segments[0] for item in found.items] == sorted(c[0] for c in cited)
+    for numbers in cited:
+        assert numbers
+        assert list(numbers) == sorted(set(numbers))
+        assert set(numbers) <= set(range(9))
 
 
 # ── long transcripts ─────────────────────────────────────────────────────────────────────────

@@ -63,8 +63,8 @@ class Current(NamedTuple):
 class Embedders:
     """The embedders of one process. Safe for any number of threads.
 
-    Raises:
-        BadSettings, EmbedderBroken: what the settings name cannot be used.
+    What the settings name is opened when it is first asked for, and then raises BadSettings or
+    EmbedderBroken if it cannot be used.
     """
 
     def __init__(
@@ -76,25 +76,37 @@ class Embedders:
     ) -> None:
         self._database = database
         self._clock = clock
-        self._given = _given(settings)
+        self._settings = settings
+        self._opened: Embedder | None = None
         self._lock = threading.Lock()
         self._loaded: OrderedDict[str, Lsa] = OrderedDict()
 
     @property
     def fits(self) -> bool:
         """Whether the library's own is used, which must be fitted."""
-        return self._given is None
+        return self._settings.onnx is None and self._settings.model is None
+
+    @property
+    def _given(self) -> Embedder | None:
+        """What the settings name; ``None``: the library's own."""
+        if self.fits:
+            return None
+        with self._lock:
+            if self._opened is None:
+                self._opened = _opened(self._settings)
+            return self._opened
 
     def current(self, tenant: str) -> Current:
         """The one that is in force; its row is made if there is none.
 
         Raises:
-            EmbedderBroken: what was fitted cannot be read.
+            EmbedderBroken: what was fitted, or is in the settings, cannot be read.
         """
-        method = lsa.METHOD if self._given is None else self._given.method
+        given = self._given
+        method = lsa.METHOD if given is None else given.method
         found = self._find(tenant, method)
         if found is None:
-            dimensions = lsa.DIMENSIONS if self._given is None else self._given.dimensions
+            dimensions = lsa.DIMENSIONS if given is None else given.dimensions
             with self._database.write() as connection:
                 locks.alone(connection, f"embedder {tenant} {method}")
                 if _in_force(connection, tenant, method) is None:
@@ -109,7 +121,7 @@ class Embedders:
                     )
             found = self._find(tenant, method)
         assert found is not None
-        return Current(found, self._given or self._load(found))
+        return Current(found, given or self._load(found))
 
     def embed(self, tenant: str, job: str) -> int:
         """Make and keep the vectors of a meeting with the embedder in force.
@@ -147,7 +159,7 @@ class Embedders:
         Returns:
             the id of the new embedder; ``None``: nothing was due, or somebody else is at it.
         """
-        if self._given is not None:
+        if not self.fits:
             return None
         old = self.current(tenant)
         assert isinstance(old.embedder, Lsa)
@@ -167,8 +179,10 @@ class Embedders:
 
     def close(self) -> None:
         """Let go of the connections to an endpoint."""
-        if self._given is not None and hasattr(self._given, "close"):
-            self._given.close()
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None and hasattr(opened, "close"):
+            opened.close()
 
     # ── when ─────────────────────────────────────────────────────────────────────────────────
 
@@ -320,16 +334,14 @@ def is_due(fitted: int, there: int, unknown: float) -> bool:
     return there >= GROWN * fitted and unknown > UNKNOWN
 
 
-def _given(settings: EmbeddingSettings) -> Embedder | None:
+def _opened(settings: EmbeddingSettings) -> Embedder:
     if settings.onnx is not None:
         from hansard.search.onnx_embedder import OnnxEmbedder
 
         return OnnxEmbedder(settings.onnx)
-    if settings.model is not None:
-        from hansard.search.remote_embedder import RemoteEmbedder
+    from hansard.search.remote_embedder import RemoteEmbedder
 
-        return RemoteEmbedder(settings)
-    return None
+    return RemoteEmbedder(settings)
 
 
 def _in_force(connection: sa.Connection, tenant: str, method: str) -> str | None:
