@@ -38,7 +38,8 @@ _WORDS = sorted(
     vocabulary(
         "i'll send the report by friday we decided to buy a new bus can you call tom maria will "
         "write what is the price $4,200 twelve percent of thirty five thousand dollars on march "
-        "3rd next week is it good? let's go with it. no! ich hole bis freitag euro äh 我们今天 ... mr. "
+        "3rd next week is it good? let's go with it. no! ich hole bis freitag euro äh 我们今天 ... "
+        "mr. "
         "99999999999 february 31st 40th in 999 years"
     )
 )

@@ -155,8 +155,8 @@ def test_without_a_day_only_whole_dates_have_a_value() -> None:
 
 _PIECES = sorted(
     vocabulary(
-        "by on the 3th 31th 40th of may february next last friday in 2 999 weeks years ago end week "
-        "tomorrow , . from now am 30 juni bis ende le 1 mayo de"
+        "by on the 3th 31th 40th of may february next last friday in 2 999 weeks years ago end "
+        "week tomorrow , . from now am 30 juni bis ende le 1 mayo de"
     )
 )
 

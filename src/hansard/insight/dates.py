@@ -311,7 +311,7 @@ def _english_stretches() -> _Rule:
         ends = calendar.made(held.year + step, 12, 31)
         return (f"{ends.year:04}" if ends else None), ends, True
 
-    yield re.compile(r"\b(next|this|last) (week|weekend|month|year)\b(?!'s? )"), span
+    return re.compile(r"\b(next|this|last) (week|weekend|month|year)\b(?!'s? )"), resolve
 
 
 def _on(held: date | None, count: str, unit: str, way: int) -> _Resolved:
