@@ -8,7 +8,7 @@ from tests.insight.conftest import said, transcripts
 from hansard.insight import languages
 from hansard.insight.findings import Occasion, Person
 from hansard.insight.names import Names
-from hansard.insight.sentences import MOST_WORDS, is_marked, split
+from hansard.insight.sentences import MOST_WORDS, is_marked, is_punctuated, split
 from hansard.model import Segment
 
 
@@ -33,6 +33,14 @@ def test_without_marks_a_segment_is_a_sentence_and_a_name_is_with_what_follows()
     segments = said("S1: we should ask", "S1: the council for more", "S1: tom", "S1: can you write")
     assert not is_marked(segments)
     assert [one.segments for one in split(segments)] == [(0,), (1,), (2, 3)]
+
+
+def test_stops_at_every_pause_are_no_punctuation() -> None:
+    heard = said(*(f"S1: Line {at} of what was heard has a stop and no comma." for at in range(20)))
+    assert is_marked(heard)
+    assert not is_punctuated(heard)
+    assert is_punctuated(heard[:3])
+    assert is_punctuated([*heard, Segment(99.0, 99.5, "Well, yes.")])
 
 
 @given(transcripts())
