@@ -71,6 +71,15 @@ def test_whoever_accepts_a_request_owns_it(occasion: Occasion) -> None:
     assert task.owner is None
 
 
+def test_whoever_takes_what_was_for_anybody_owns_it(occasion: Occasion) -> None:
+    lines = ("S1: Can somebody write up what happened?", "S2: I can do that, by Friday.")
+    (task,) = found(occasion, *lines)
+    assert task.text.startswith("Can somebody write up")
+    assert (task.owner, task.due, task.segments) == ("S2", "2026-03-13", (0, 1))
+    (task,) = found(occasion, "S1: Tom, can you write up what happened?", "S1: I can do that.")
+    assert task.owner == "Tom"
+
+
 def test_whoever_was_called_before_owns_what_follows(occasion: Occasion) -> None:
     lines = ("S1: Here is something for you, Tom.", "S1: Please call the city again on Friday.")
     (task,) = found(occasion, *lines)

@@ -130,10 +130,11 @@ _TASKS = (
     TaskRule(
         re.compile(
             r"\bi(?:'ll| can| will) (?:do|take|handle|take care of) (?:that|this|it)\b(?! back\b)"
-            r"|\bleave (?:that|it|this) (?:with|to) me\b"
+            r"|\bleave (?:that|it|this) (?:with|to) me\b|\bi'm on it\b"
         ),
         "speaker",
         needs_due=True,
+        refers=True,
     ),
     TaskRule(re.compile(rf"{_REQUEST}(?:please )?{_DO}"), "asked", asks=True),
     TaskRule(

@@ -45,7 +45,7 @@ def find(
     made = ready(sentences, names, held, language if rules else None)
     by_kind: dict[ItemKind, dict[int, list[Item]]] = {
         "decision": _one_each(decisions.find(made, rules) if rules else {}),
-        "action": _one_each(actions.find(made, rules, occasion, held) if rules else {}),
+        "action": _one_each(actions.find(made, rules, held) if rules else {}),
         "question": _one_each(questions.find(made, rules, marked=punctuated)),
         "date": {},
         "figure": _figures(made, language) if rules else {},
