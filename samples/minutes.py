@@ -31,7 +31,7 @@ from hansard.insight.findings import ITEM_KINDS, ItemKind, Occasion, Person
 from hansard.model import Segment
 
 PLACE = Path(__file__).parent / "minutes"
-HELD_OUT = ("theatre",)
+HELD_OUT = ("choir", "theatre")
 SECONDS_A_WORD = 0.4
 SECONDS_OF_PAUSE = 0.35
 
