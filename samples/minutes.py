@@ -10,10 +10,10 @@ A ``~`` before a kind says that people may differ: finding it is neither right n
 sentences without marks are as important as the others: hypotheses, jokes and reports of what once
 was, which look like what is planted.
 
-All were written before the rules that read them, but by whoever wrote the rules. ``depot`` and
-``kitchen`` came later and are as people really talk: they were read once, which gave the figures
-that the log has, and then served to make the rules better. ``HELD_OUT`` was never looked at while
-rules were made, but is as tidy as the first ones.
+The tidy ones were written before the rules that read them, by whoever wrote the rules. ``depot``
+and ``kitchen`` came later and are as people really talk: they were read once, which gave figures
+that the log has, and then served to make the rules better. ``HELD_OUT`` served no rule:
+``theatre`` is as tidy as the first ones, ``choir`` was written last.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hansard.insight.findings import ITEM_KINDS, ItemKind, Occasion, Person
 from hansard.model import Segment
 
 PLACE = Path(__file__).parent / "minutes"
-HELD_OUT = ("theatre",)
+HELD_OUT = ("choir", "theatre")
 SECONDS_A_WORD = 0.4
 SECONDS_OF_PAUSE = 0.35
 

@@ -11,7 +11,9 @@ import re
 from collections.abc import Sequence
 from datetime import date
 
-from hansard.insight.findings import Item, Occasion
+import msgspec
+
+from hansard.insight.findings import Item
 from hansard.insight.grammar import Grammar, TaskRule
 from hansard.insight.ready import Ready
 from hansard.insight.wording import tidied
@@ -27,18 +29,19 @@ CONTEXT = 2
 """Sentences back in which the person who is spoken to may have been named."""
 
 
-def find(
-    ready: Sequence[Ready], grammar: Grammar, occasion: Occasion, held: date | None
-) -> dict[int, Item]:
+def find(ready: Sequence[Ready], grammar: Grammar, held: date | None) -> dict[int, Item]:
     """Tasks by the position of their sentence, at most one in each."""
-    del occasion
     found: dict[int, Item] = {}
     for at, one in enumerate(ready):
         if grammar.spoilt.search(one.tagged.text):
             continue
         due = _due(ready, at, held)
         for rule in grammar.tasks:
-            match = _matches(rule, one, grammar, due)
+            before = _referred(rule, ready, at, found)
+            match = _matches(rule, one, grammar, due, taken=before is not None)
+            if match and before is not None:
+                found[before] = _taken(found[before], one, due)
+                break
             if match:
                 found[at] = Item(
                     kind="action",
@@ -51,10 +54,33 @@ def find(
     return found
 
 
+def _referred(
+    rule: TaskRule, ready: Sequence[Ready], at: int, found: dict[int, Item]
+) -> int | None:
+    """The task that "I can do that" is about: one just before, of another speaker, for anybody."""
+    if not rule.refers:
+        return None
+    speaker = ready[at].sentence.speaker
+    for back in range(at - 1, max(at - 1 - CONTEXT, -1), -1):
+        if back in found and ready[back].sentence.speaker != speaker:
+            return back if found[back].owner in {None, speaker} else None
+    return None
+
+
+def _taken(task: Item, one: Ready, due: date | None) -> Item:
+    """The task, now somebody's; it cites where they took it."""
+    return msgspec.structs.replace(
+        task,
+        segments=tuple(sorted({*task.segments, *one.sentence.segments})),
+        owner=one.sentence.speaker,
+        due=due.isoformat() if due else task.due,
+    )
+
+
 def _matches(
-    rule: TaskRule, one: Ready, grammar: Grammar, due: date | None
+    rule: TaskRule, one: Ready, grammar: Grammar, due: date | None, *, taken: bool
 ) -> re.Match[str] | None:
-    if rule.needs_due and due is None:
+    if rule.needs_due and due is None and not taken:
         return None
     if one.sentence.asked and not rule.asks:
         return None

@@ -17,9 +17,10 @@ def day_of(held: float | None) -> date | None:
     if held is None:
         return None
     try:
-        return datetime.fromtimestamp(held, UTC).date()
+        day = datetime.fromtimestamp(held, UTC).date()
     except (OverflowError, OSError, ValueError):
         return None
+    return day if 1000 <= day.year <= 9000 else None  # room to count from
 
 
 def plus(day: date, days: int) -> date | None:

@@ -23,8 +23,11 @@ from hansard.model import Segment
 BLOCK_WORDS = 15
 """Words of a block: where a chapter may begin is known to within so much."""
 
-MOST_BLOCKS = 240
-"""Blocks of a chapter: some 25 minutes of talk."""
+MOST_BLOCKS = 4000
+"""Blocks of a recording: in longer ones, from some seven hours on, they have more words."""
+
+LONGEST = 3600
+"""Words of the longest chapter: some 25 minutes of talk."""
 
 SHORTEST = 60
 """Words of the shortest chapter."""
@@ -126,9 +129,10 @@ def _blocks(sentences: Sequence[Sentence], language: str | None) -> list[int]:
     """Where blocks begin: at a turn to something else, or when there are words enough."""
     begins = [0]
     count = 0
+    enough = max(BLOCK_WORDS, sum(len(sentence.words) for sentence in sentences) // MOST_BLOCKS)
     for at, sentence in enumerate(sentences):
         cue = at and _cued(sentence, language)
-        if at and (cue or count >= BLOCK_WORDS):
+        if at and (cue or count >= enough):
             begins.append(at)
             count = 0
         count += len(sentence.words)
@@ -162,7 +166,7 @@ def _cheapest(
         base = best[begin] + each - gains[begin]
         counts: Counter[str] = Counter()
         total, length, likely = 0, 0, 0.0
-        for end in range(begin, min(begin + MOST_BLOCKS, len(blocks))):
+        for end in range(begin, len(blocks)):
             for stem in blocks[end]:
                 # A word that a chapter has f times is (f + 1) of (n + kinds) there (Laplace).
                 times = counts[stem]
@@ -170,6 +174,8 @@ def _cheapest(
                 likely += (times + 1) * logs[times + 2] - times * logs[times + 1]
                 total += 1
             length += lengths[end]
+            if length > LONGEST and end > begin:
+                break
             cost = base + total * logs[total + kinds] - likely
             short = length < SHORTEST and not (begin == 0 and end == len(blocks) - 1)
             if short:

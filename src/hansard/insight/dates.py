@@ -148,7 +148,7 @@ def _calendar_day(pattern: str, months: dict[str, int]) -> _Rule:
 
 def _english(months: dict[str, int], days: dict[str, int]) -> Iterator[_Rule]:
     month, week = "|".join(months), "|".join(days)
-    year = r"(?:,? (?P<year>(?:19|20)\d\d)\b)?"
+    year = r"(?:(?: ,)? (?P<year>(?:19|20)\d\d)\b)?"
     lead = rf"\b(?:(?:{week}) ?,? )?"
     yield _calendar_day(
         rf"{lead}(?:the )?(?P<day>\d\d?)th (?:day )?(?:of )?(?P<month>{month})\b{year}", months
@@ -166,8 +166,9 @@ def _english(months: dict[str, int], days: dict[str, int]) -> Iterator[_Rule]:
         _nth,
     )
     yield from _english_edges(months)
-    yield _english_weekdays(days)
     yield from _english_spans(days)
+    yield _english_weekdays(days)
+    yield _english_stretches()
     yield _english_months(months)
 
 
@@ -262,7 +263,6 @@ def _english_weekdays(days: dict[str, int]) -> _Rule:
 
 
 _COUNTS = {"a": 1, "an": 1, "a couple of": 2, "couple of": 2}
-_SPAN = r"(?:(\d+|an?|a couple of|couple of) )"
 
 
 def _english_spans(days: dict[str, int]) -> Iterator[_Rule]:
@@ -292,7 +292,9 @@ def _english_spans(days: dict[str, int]) -> Iterator[_Rule]:
     )
     yield re.compile(rf"\b{count} (?P<unit>day|week|month|year)s? ago\b"), ago
 
-    def span(found: re.Match[str], held: date | None, _: bool) -> _Resolved:
+
+def _english_stretches() -> _Rule:
+    def resolve(found: re.Match[str], held: date | None, _: bool) -> _Resolved:
         step = {"next": 1, "last": -1}.get(found[1], 0)
         if not held:
             return None, None, True
@@ -309,7 +311,7 @@ def _english_spans(days: dict[str, int]) -> Iterator[_Rule]:
         ends = calendar.made(held.year + step, 12, 31)
         return (f"{ends.year:04}" if ends else None), ends, True
 
-    yield re.compile(r"\b(next|this|last) (week|weekend|month|year)\b(?!'s? )"), span
+    return re.compile(r"\b(next|this|last) (week|weekend|month|year)\b(?!'s? )"), resolve
 
 
 def _on(held: date | None, count: str, unit: str, way: int) -> _Resolved:
@@ -400,7 +402,7 @@ def _german(months: dict[str, int], days: dict[str, int]) -> Iterator[_Rule]:
         ends=r"\bende (?:der |des |dieser |dieses )?(MONTH|woche|monats?)\b",
     )  # fmt: skip
     yield from _spans(
-        r"\bin (?P<count>\d+|einem|einer) (?P<unit>tag|woche|monat|jahr)(?:e?n|e)?\b",
+        r"\bin (?P<count>\d{1,3}|einem|einer) (?P<unit>tag|woche|monat|jahr)(?:e?n|e)?\b",
         {"tag": "day", "woche": "week", "monat": "month", "jahr": "year"},
     )
 
@@ -411,7 +413,7 @@ def _french(months: dict[str, int], days: dict[str, int]) -> Iterator[_Rule]:
         ends=r"\bfin (?:de la |du |de |d')?(MONTH|semaine|mois)\b",
     )  # fmt: skip
     yield from _spans(
-        r"\bdans (?P<count>\d+|un|une) (?P<unit>jour|semaine|mois|an)s?\b",
+        r"\bdans (?P<count>\d{1,3}|un|une) (?P<unit>jour|semaine|mois|an)s?\b",
         {"jour": "day", "semaine": "week", "mois": "month", "an": "year"},
     )
 
@@ -422,7 +424,7 @@ def _spanish(months: dict[str, int], days: dict[str, int]) -> Iterator[_Rule]:
         ends=r"\b(?:fin|finales|final) de (?:la |este )?(MONTH|semana|mes)\b",
     )  # fmt: skip
     yield from _spans(
-        r"\b(?:en|dentro de) (?P<count>\d+|un|una) (?P<unit>día|semana|mes|año)(?:es|s)?\b",
+        r"\b(?:en|dentro de) (?P<count>\d{1,3}|un|una) (?P<unit>día|semana|mes|año)(?:es|s)?\b",
         {"día": "day", "semana": "week", "mes": "month", "año": "year"},
     )
 

@@ -9,6 +9,7 @@ import msgspec
 from hansard.insight import chapters, items, sentiment, statistics, summary
 from hansard.insight.citations import Finding
 from hansard.insight.findings import Chapters, Kind, Occasion, Source
+from hansard.insight.languages import Stems
 from hansard.insight.sentences import language_of, split
 from hansard.insight.templates import Template
 from hansard.model import Segment
@@ -73,14 +74,16 @@ def find(
 def _with_summaries(
     found: Chapters, segments: Sequence[Segment], occasion: Occasion, template: Template
 ) -> Chapters:
-    if not template.chapter:
+    if not template.chapter or not found.chapters:
         return found
+    language, _ = language_of(split(segments), occasion.language)
+    stems = Stems(language)
     return Chapters(
         tuple(
             msgspec.structs.replace(
                 chapter,
                 summary=summary.of_part(
-                    segments, occasion, chapter.first, chapter.last, length=template.chapter
+                    segments, chapter.first, chapter.last, stems=stems, length=template.chapter
                 ),
             )
             for chapter in found.chapters

@@ -130,10 +130,11 @@ _TASKS = (
     TaskRule(
         re.compile(
             r"\bi(?:'ll| can| will) (?:do|take|handle|take care of) (?:that|this|it)\b(?! back\b)"
-            r"|\bleave (?:that|it|this) (?:with|to) me\b"
+            r"|\bleave (?:that|it|this) (?:with|to) me\b|\bi'm on it\b"
         ),
         "speaker",
         needs_due=True,
+        refers=True,
     ),
     TaskRule(re.compile(rf"{_REQUEST}(?:please )?{_DO}"), "asked", asks=True),
     TaskRule(
@@ -280,7 +281,8 @@ _ASKED = re.compile(
     rf"{_CAN}|had) "
     rf"(?:{_SUBJECT}|[a-z]+s)\b"
     r"|(?:what|where|why|how|who)'s\b(?! (?:more|worse|important)\b)"
-    rf"|(?:what|which|whose) (?:\w+ ){{1,2}}(?:{_BE}|{_HAVE}|{_CAN}) {_SUBJECT}\b"
+    r"|(?:what|which|whose) (?!(?:i|you|he|she|it|we|they|the|a|is|are)\b)"
+    rf"(?:\w+ ){{1,2}}(?:{_BE}|{_HAVE}|{_CAN}) {_SUBJECT}\b"
     rf"|how (?:many|much|long|often|far|old|big|soon|well|late)\b(?: \w+){{0,3}}? (?:{_CAN}|"
     rf"{_BE}|{_HAVE}|will)\b"
     rf"|how (?:many|much) (?!of\b)\w+ (?:use|need|want|come|go|work|know|live|take|cost|get|left)\b"

@@ -23,6 +23,8 @@ class TaskRule(NamedTuple):
     """May end with a question mark."""
     third: bool = False
     """About somebody else: opinions ("I think Ann will …") are no tasks."""
+    refers: bool = False
+    """What is to be done was said before, by somebody else: "I can do that"."""
 
 
 class Grammar(NamedTuple):

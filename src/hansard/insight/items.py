@@ -13,7 +13,7 @@ from hansard.insight.findings import ITEM_KINDS, Item, ItemKind, Items, Occasion
 from hansard.insight.languages import Stems, words
 from hansard.insight.names import Names
 from hansard.insight.ready import Ready, ready
-from hansard.insight.sentences import is_marked, language_of, split
+from hansard.insight.sentences import is_marked, is_punctuated, language_of, split
 from hansard.model import Segment
 
 SAME = 0.75
@@ -39,14 +39,14 @@ def find(
     language, guessed = language_of(sentences, occasion.language)
     notes = list(_notes(language, occasion, guessed=guessed and bool(sentences)))
     rules = grammar.of(language)
-    marked = is_marked(segments)
+    marked, punctuated = is_marked(segments), is_punctuated(segments)
     held = calendar.day_of(occasion.held)
     names = Names(sentences, occasion, capitals=marked and language != "de")
     made = ready(sentences, names, held, language if rules else None)
     by_kind: dict[ItemKind, dict[int, list[Item]]] = {
         "decision": _one_each(decisions.find(made, rules) if rules else {}),
-        "action": _one_each(actions.find(made, rules, occasion, held) if rules else {}),
-        "question": _one_each(questions.find(made, rules, marked=marked)),
+        "action": _one_each(actions.find(made, rules, held) if rules else {}),
+        "question": _one_each(questions.find(made, rules, marked=punctuated)),
         "date": {},
         "figure": _figures(made, language) if rules else {},
     }

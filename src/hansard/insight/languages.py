@@ -184,6 +184,7 @@ class Stems:
     """Words to stems, each looked up once."""
 
     def __init__(self, language: str | None) -> None:
+        self.language = language
         self._known: dict[str, str] = {}
         self._stop = stop_words(language)
         self._stemmer = None

@@ -91,6 +91,7 @@ class Names:
         """
         self._capitals = capitals
         self._known: dict[str, str] = {}
+        self._only_surname: set[str] = set()
         for person in occasion.people:
             for word in _TOKEN.findall(person.name):
                 small = word.lower()
@@ -98,7 +99,9 @@ class Names:
                     self._known.setdefault(small, person.name)
         if capitals:
             for name in _capitalised(sentences):
-                self._known.setdefault(name.lower(), name)
+                if name.lower() not in self._known:
+                    self._known[name.lower()] = name
+                    self._only_surname.add(name.lower())
 
     def tagged(self, sentence: Sentence) -> Tagged:
         """The sentence with its people marked."""
@@ -112,7 +115,7 @@ class Names:
             gap = sentence.text[last : found.start()]
             last = found.end()
             name = self._name(word, first=number == 0)
-            if name is None and title and small.isalpha():
+            if title and small.isalpha() and (name is None or small in self._only_surname):
                 name = f"{title.capitalize()} {word.capitalize()}"
             title = small if small in _TITLES else ""
             if name and out and out[-1] in _TITLES:

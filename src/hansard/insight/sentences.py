@@ -21,6 +21,9 @@ JOIN_GAP = 2.0
 BREATH = 0.6
 """Seconds of pause between a name that somebody calls and what they want: one sentence."""
 
+FEW_WORDS = 100
+"""Words that may well have no comma among them."""
+
 _END = re.compile(r"[.!?…。！？][\"'”’»)\]]*$")  # noqa: RUF001  (as other scripts write them)
 _BREAK = re.compile(
     r"(?<=[.!?…])[\"'”’»)\]]*\s+(?=[\"'“‘«(\[¿¡]*[^\W_])|(?<=[。！？])"  # noqa: RUF001  (likewise)
@@ -61,6 +64,18 @@ def is_marked(segments: Sequence[Segment]) -> bool:
     """Whether the transcript has marks at all: most of what was said ends with one."""
     said = [segment.text.strip() for segment in segments if segment.text.strip()]
     return sum(bool(_END.search(text)) for text in said) * 2 > len(said)
+
+
+def is_punctuated(segments: Sequence[Segment]) -> bool:
+    """Whether its marks mean something: whoever writes a question mark always writes commas too.
+
+    What PocketSphinx heard gets a stop at every pause, and a question mark only where it is sure.
+    """
+    words = commas = 0
+    for segment in segments:
+        words += segment.text.count(" ") + 1
+        commas += any(mark in segment.text for mark in ",;、，،")  # noqa: RUF001  (Chinese)
+    return is_marked(segments) and (commas > 0 or words < FEW_WORDS)
 
 
 def language_of(sentences: Sequence[Sentence], language: str | None) -> tuple[str | None, bool]:

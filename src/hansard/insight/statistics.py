@@ -7,13 +7,13 @@ by the segments. Words and questions are the segments'.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from hansard.insight import grammar, questions
 from hansard.insight.findings import Occasion, SpeakerShare, Statistics
 from hansard.insight.names import Names
-from hansard.insight.sentences import is_marked, language_of, split
+from hansard.insight.sentences import is_marked, is_punctuated, language_of, split
 from hansard.model import Segment
 
 PAUSE = 2.0
@@ -75,32 +75,7 @@ def find(
     for segment in segments:
         said[segment.speaker] += len(segment.words) or len(segment.text.split())
     asked = _asked(segments, occasion)
-    own = defaultdict[str, list[_Stretch]](list)
-    for one in spoken:
-        if one.speaker is not None:
-            own[one.speaker].append(one)
     talk = sum(one.end - one.start for one in voiced)
-    heard = defaultdict[str | None, float](float)
-    for one in voiced:
-        heard[one.speaker] += one.end - one.start
-    began, suffered = _interruptions(spoken)
-    shares = []
-    for speaker in sorted({*own, *(label for label in said if label is not None)}):
-        parts = [one.end - one.start for one in own[speaker]]
-        shares.append(
-            SpeakerShare(
-                speaker=speaker,
-                talk=round(heard[speaker], 3),
-                share=round(heard[speaker] / talk, 4) if talk else 0.0,
-                turns=len(parts),
-                words=said[speaker],
-                words_per_minute=_rate(said[speaker], heard[speaker]),
-                longest_turn=round(max(parts, default=0.0), 3),
-                interruptions=began[speaker],
-                interrupted=suffered[speaker],
-                questions=asked[speaker],
-            )
-        )
     return Statistics(
         seconds=round(length, 3),
         talk=round(talk, 3),
@@ -112,8 +87,38 @@ def find(
         words=said.total(),
         words_per_minute=_rate(said.total(), talk),
         questions=asked.total(),
-        speakers=tuple(shares),
+        speakers=tuple(_shares(voiced, spoken, said, asked)),
     )
+
+
+def _shares(
+    voiced: Sequence[_Stretch],
+    spoken: Sequence[_Stretch],
+    said: Counter[str | None],
+    asked: Counter[str | None],
+) -> Iterator[SpeakerShare]:
+    """How each took part, by the names of the speakers."""
+    own = defaultdict[str | None, list[float]](list)
+    for one in spoken:
+        own[one.speaker].append(one.end - one.start)
+    heard = defaultdict[str | None, float](float)
+    for one in voiced:
+        heard[one.speaker] += one.end - one.start
+    talk = sum(heard.values())
+    began, suffered = _interruptions(spoken)
+    for speaker in sorted(label for label in {*own, *said} if label is not None):
+        yield SpeakerShare(
+            speaker=speaker,
+            talk=round(heard[speaker], 3),
+            share=round(heard[speaker] / talk, 4) if talk else 0.0,
+            turns=len(own[speaker]),
+            words=said[speaker],
+            words_per_minute=_rate(said[speaker], heard[speaker]),
+            longest_turn=round(max(own[speaker], default=0.0), 3),
+            interruptions=began[speaker],
+            interrupted=suffered[speaker],
+            questions=asked[speaker],
+        )
 
 
 def _rate(words: int, seconds: float) -> float:
@@ -202,10 +207,10 @@ def _interruptions(spoken: Sequence[_Stretch]) -> tuple[Counter[str], Counter[st
 def _asked(segments: Sequence[Segment], occasion: Occasion) -> Counter[str | None]:
     sentences = split(segments)
     language, _ = language_of(sentences, occasion.language)
-    rules, marked = grammar.of(language), is_marked(segments)
-    names = Names(sentences, occasion, capitals=marked)
+    rules, punctuated = grammar.of(language), is_punctuated(segments)
+    names = Names(sentences, occasion, capitals=is_marked(segments) and language != "de")
     found: Counter[str | None] = Counter()
     for sentence in sentences:
         text = names.tagged(sentence).text
-        found[sentence.speaker] += questions.is_question(sentence, text, rules, marked=marked)
+        found[sentence.speaker] += questions.is_question(sentence, text, rules, marked=punctuated)
     return found

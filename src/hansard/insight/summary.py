@@ -55,7 +55,7 @@ def find(
     if not sentences:
         return Summary()
     language, _ = language_of(sentences, occasion.language)
-    ranked = _ranked(sentences, language)
+    ranked = _ranked(sentences, Stems(language))
     fair = max(short, min(long, len(sentences) // 3 or 1))
     return Summary(
         short=_statements(sentences, _chosen(ranked, short)),
@@ -64,21 +64,33 @@ def find(
 
 
 def of_part(
-    segments: Sequence[Segment], occasion: Occasion, first: int, last: int, *, length: int = 2
+    segments: Sequence[Segment],
+    first: int,
+    last: int,
+    *,
+    stems: Stems,
+    length: int = 2,
 ) -> tuple[Statement, ...]:
     """A summary of the segments from ``first`` to ``last``: of a chapter.
 
-    Positions that are cited are those in the whole transcript.
+    Args:
+        segments: the whole transcript; what is cited are positions in it.
+        first: position of the first segment.
+        last: position of the last one.
+        stems: of the language; kept from part to part, since stemming is what takes time.
+        length: sentences, or fewer: at most half of what there are.
     """
     sentences = split(segments[first : last + 1])
-    language, _ = language_of(sentences, occasion.language)
-    ranked = _ranked(sentences, language)
+    ranked = _ranked(sentences, stems)
     chosen = _chosen(ranked, min(length, max(1, len(sentences) // 2)))
     return tuple(
         Statement(one.text, tuple(position + first for position in one.segments))
         for one in _statements(sentences, chosen)
     )
 
+
+SAME = 0.8
+"""Cosine from which two sentences say the same: one of them is enough."""
 
 DECIDING = 8.0
 """How much likelier a reader begins at a decision: on the written meetings 1 to 8 got better."""
@@ -93,13 +105,12 @@ class _Ranked(NamedTuple):
     """``scipy.sparse.csr_array``: a row for every sentence, also for those that may not."""
 
 
-def _ranked(sentences: Sequence[Sentence], language: str | None) -> _Ranked:
-    stems = Stems(language)
+def _ranked(sentences: Sequence[Sentence], stems: Stems) -> _Ranked:
     said = [stems.of(sentence.words) for sentence in sentences]
     rows = vectors.tf_idf(said)
     fit = np.asarray([_fit(one, two) for one, two in zip(sentences, said, strict=True)], bool)
     positions = np.flatnonzero(fit) if fit.any() else np.arange(len(sentences))
-    prior = _prior(sentences, said, language)
+    prior = _prior(sentences, said, stems.language)
     while len(positions) > BLOCK:
         parts = np.array_split(positions, -(-len(positions) // BLOCK))
         kept = [_best(rows, part, prior, max(1, int(len(part) * KEPT))) for part in parts]
@@ -150,9 +161,10 @@ def _chosen(ranked: _Ranked, count: int) -> list[int]:
     while open_.any() and len(chosen) < count:
         worth = np.where(open_, (1 - NOVELTY) * scores - NOVELTY * closest, -np.inf)
         best = int(np.argmax(worth))
-        open_[best] = False
         chosen.append(int(ranked.positions[best]))
         closest = np.maximum(closest, np.asarray((part @ part[[best]].T).todense()).ravel())
+        open_ &= closest < SAME
+        open_[best] = False
     return sorted(chosen)
 
 
