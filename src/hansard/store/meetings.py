@@ -235,17 +235,14 @@ _NEWEST = (
     .subquery()
 )
 _ALL_IN_FORCE = (
-    sa.select(
-        findings.c.kind, findings.c.version, findings.c.wording, findings.c.source,
-        findings.c.created,
-    )
+    sa.select(findings)
     .join(
         _NEWEST,
         sa.and_(findings.c.kind == _NEWEST.c.kind, findings.c.version == _NEWEST.c.version),
     )
     .where(findings.c.job == _JOB)
     .order_by(findings.c.kind)
-)  # fmt: skip
+)
 
 
 def finding(connection: sa.Connection, job: str, kind: str) -> Found | None:
@@ -255,11 +252,9 @@ def finding(connection: sa.Connection, job: str, kind: str) -> Found | None:
 
 
 def found_of(connection: sa.Connection, job: str) -> list[Found]:
-    """What was found out, without the findings themselves: their bodies are empty."""
-    return [
-        Found(row.kind, row.version, row.wording, row.source, "", row.created)
-        for row in connection.execute(_ALL_IN_FORCE, {"of": job})
-    ]
+    """All findings in force, one of each kind that was made."""
+    found = connection.execute(_ALL_IN_FORCE, {"of": job})
+    return [Found(*(getattr(row, n) for n in Found.__struct_fields__)) for row in found]
 
 
 def put_finding(
