@@ -154,7 +154,7 @@ _SLOTS = {  # slot → what may stand there
     "successful|reasonable",
 }
 
-_SENTENCES = (
+SENTENCES = (
     "I would like to talk about the {topic} and the {topic}.",
     "The {group} wants to {verb} the plan for the {topic} before the end of {month}.",
     "We spent {count} million dollars on the {topic} last year.",
@@ -207,11 +207,11 @@ def improvise(seed: int) -> Iterator[Turn]:
     speaker = rng.choice(speakers)
     while True:
         speaker = rng.choice([other for other in speakers if other != speaker])
-        chosen = rng.sample(_SENTENCES, rng.randint(1, 5))
-        yield Turn(speaker, tuple(_fill(sentence, rng) for sentence in chosen))
+        chosen = rng.sample(SENTENCES, rng.randint(1, 5))
+        yield Turn(speaker, tuple(filled(sentence, rng) for sentence in chosen))
 
 
-def _fill(sentence: str, rng: random.Random) -> str:
+def filled(sentence: str, rng: random.Random) -> str:
     """Each slot of a sentence gets a word of its own: no "budget and the budget"."""
     for slot, choices in _SLOTS.items():
         mark = "{" + slot + "}"

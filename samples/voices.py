@@ -90,6 +90,11 @@ def speak(voice: str, text: str) -> Signal:
             raise ValueError(f"voice {voice} speaks at {spoken.getframerate()} Hz, not at {RATE}")
         # Flite cannot seek back on a pipe, so the header's length is not to be trusted.
         audio = np.frombuffer(spoken.readframes(2**30), np.int16).astype(np.float32) / 32768
+    return levelled(audio)
+
+
+def levelled(audio: Signal) -> Signal:
+    """What was spoken at the common level, without the silence around it."""
     loud = np.flatnonzero(np.abs(audio) > 0.01 * np.abs(audio).max())
     margin = RATE // 50
     audio = audio[max(0, loud[0] - margin) : loud[-1] + margin]

@@ -1,0 +1,1 @@
+"""Who spoke when, without torch; and with pyannote where it is installed."""

@@ -1,0 +1,286 @@
+"""The diarizer that is always there: cepstra, clusters of Gaussians, the best path; no torch.
+
+In one pass over the audio its cepstra go to a file that is gone with the process, and Silero hears
+it. Then: where is speech (``activity``), where may the speaker change (``changes``), which pieces
+are one voice (``gaussians``), who speaks in each twentieth of a second (``paths``), and what does
+each sound like (``voiceprint``).
+
+Memory does not grow with the audio but for a few numbers: 12 bytes a frame and 4 bytes a speaker for
+each 50 ms. Pieces are clustered in groups of :data:`_GROUP` first, and what is left of them, at most
+:data:`_LEFT` summaries, all together. The same audio gives the same answer, however it is cut.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hansard import telemetry
+from hansard.model import SAMPLE_RATE
+from hansard.speakers import activity, changes, features, gaussians, paths, voiceprint
+from hansard.speakers.activity import Bounds
+from hansard.speakers.diarizer import (
+    Diarization,
+    SpeakerHints,
+    Stretch,
+    Turn,
+    Voice,
+    in_order,
+    labels,
+    overlaps,
+)
+from hansard.speakers.features import COEFFICIENTS, Frames
+
+if TYPE_CHECKING:
+    from hansard.speakers.diarizer import Block
+
+_SPECTRAL = slice(1, COEFFICIENTS)
+"""Cepstra that tell voices apart: all but the level, which changes with every turn of a head."""
+
+_IN_MEMORY = 32 * 2**20
+"""Bytes of cepstra, 2.3 hours of audio, that stay in memory before they go to a file."""
+_AT_ONCE = 60 * features.RATE
+"""Frames read at once."""
+
+_GROUP = 400
+"""Pieces that are clustered with each other first: about ten minutes of speech."""
+_LEFT = 1_500
+"""Summaries that are clustered all together at most."""
+_FIRST = 1.0
+"""Times the criterion's penalty in a group: what is joined there is joined for good."""
+
+_ROUNDS = 3
+"""Models and path, made from each other; few recordings change after the second."""
+_LEAST = 4 * features.RATE
+"""Frames without which a cluster is no speaker, unless so many were asked for."""
+_SHARE = 0.005
+"""Share of all speech without which a cluster is none either: in hours of it chance finds more."""
+
+_LATE = 0.5 * (features.FRAME - features.HOP) / SAMPLE_RATE
+"""Seconds from the start of a frame to the middle of what it hears, less half a hop."""
+
+
+class Embedded:
+    """See the module; a ``Diarizer``. It keeps nothing from one recording to the next."""
+
+    name = "embedded"
+
+    def diarize(
+        self,
+        blocks: Iterable[Block],
+        *,
+        hints: SpeakerHints = SpeakerHints(),  # noqa: B008  # frozen: one for all calls is the same
+        speech: Sequence[Stretch] | None = None,
+    ) -> Diarization:
+        """See ``Diarizer.diarize``."""
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+            tape = _Tape(spool)
+            with telemetry.span("speakers.hear"):
+                odds = _heard(blocks, tape, listen=speech is None)
+            with telemetry.span("speakers.cluster"):
+                if speech is None:
+                    stretches = activity.spoken(odds, tape.blocks)
+                else:
+                    stretches = _given(speech, tape.length)
+                return _told_apart(tape, stretches, hints)
+
+
+class _Tape:
+    """The cepstra of a recording, 40 bytes a frame, on disk where they are many."""
+
+    def __init__(self, spool: IO[bytes]) -> None:
+        self._spool = spool
+        self.length = 0
+        """Frames."""
+        self.seconds = 0.0
+
+    def write(self, frames: Frames) -> None:
+        self._spool.write(frames.astype(np.float16).tobytes())
+        self.length += len(frames)
+
+    def read(self, first: int, last: int) -> Frames:
+        width = 2 * COEFFICIENTS
+        self._spool.seek(first * width)
+        raw = self._spool.read(max(0, last - first) * width)
+        return np.frombuffer(raw, np.float16).reshape(-1, COEFFICIENTS).astype(np.float32)
+
+    def blocks(self) -> Iterator[Frames]:
+        for first in range(0, self.length, _AT_ONCE):
+            yield self.read(first, min(self.length, first + _AT_ONCE))
+
+    def spectra(self, stretches: Iterable[Bounds]) -> Iterator[Frames]:
+        """The cepstra that tell voices apart, stretch by stretch."""
+        for first, last in stretches:
+            yield np.ascontiguousarray(self.read(first, last)[:, _SPECTRAL])
+
+
+def _heard(blocks: Iterable[Block], tape: _Tape, *, listen: bool) -> NDArray[np.float32]:
+    """Stream the recording onto the tape; Silero's log odds where it is to listen."""
+    cepstra, ear = features.Cepstra(), activity.Ear()
+    samples = 0
+    for block in blocks:
+        flat = block.reshape(-1)
+        whole: NDArray[np.int16]
+        if flat.dtype == np.int16:
+            whole = flat.astype(np.int16, copy=False)
+        else:
+            whole = np.clip(np.rint(flat * 32767), -32768, 32767).astype(np.int16)
+        samples += len(whole)
+        tape.write(cepstra.feed(whole))
+        if listen:
+            ear.feed(whole)
+    tape.seconds = samples / SAMPLE_RATE
+    return ear.finish() if listen else np.empty(0, np.float32)
+
+
+def _given(speech: Sequence[Stretch], length: int) -> list[Bounds]:
+    """Stretches in seconds → in frames, inside the recording, none touching another."""
+    found: list[Bounds] = []
+    for start, end in sorted(speech):
+        first = max(0, round(start * features.RATE))
+        last = min(length, round(end * features.RATE))
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        elif last > first:
+            found.append((first, last))
+    return found
+
+
+def _told_apart(tape: _Tape, stretches: list[Bounds], hints: SpeakerHints) -> Diarization:
+    if not stretches:
+        return Diarization((), (), tape.seconds)
+    path = _followed(tape, stretches, _clustered(tape, stretches, hints), hints)
+    turns = list(_turns(stretches, path, tape.seconds))
+    names = labels(turns)
+    voices = [
+        Voice(names[str(speaker)], voiceprint.of(_frames_of(tape, stretches, path, speaker)), spoke)
+        for speaker, spoke in _seconds(turns).items()
+    ]
+    ordered = in_order(turns)
+    voices.sort(key=lambda voice: int(voice.label[1:]))
+    return Diarization(ordered, tuple(voices), tape.seconds, overlaps(ordered))
+
+
+def _seconds(turns: Iterable[Turn]) -> dict[int, float]:
+    spoke: dict[int, float] = {}
+    for turn in turns:
+        spoke[int(turn.speaker)] = spoke.get(int(turn.speaker), 0.0) + turn.end - turn.start
+    return {speaker: round(seconds, 3) for speaker, seconds in spoke.items()}
+
+
+def _clustered(
+    tape: _Tape, stretches: list[Bounds], hints: SpeakerHints
+) -> list[tuple[Bounds, int]]:
+    """Pieces of the stretches, each with the cluster it belongs to."""
+    fewest, most = hints.bounds
+    pieces: list[Bounds] = []
+    parts: list[gaussians.Summaries] = []
+    for stretch, frames in zip(stretches, tape.spectra(stretches), strict=True):
+        cut = changes.pieces(frames, stretch)
+        pieces += cut
+        parts.append(
+            gaussians.summaries(
+                frames[first - stretch[0] : last - stretch[0]] for first, last in cut
+            )
+        )
+    everything = gaussians.joined(parts)
+    shared = gaussians.room(everything)
+    own = np.arange(len(pieces), dtype=np.intp)
+    groups = -(-len(pieces) // _GROUP)
+    if groups > 1:
+        own, everything = _grouped_first(everything, shared, groups)
+    final = gaussians.grouped(everything, shared, fewest=fewest, most=most)
+    return [(piece, int(final[label])) for piece, label in zip(pieces, own, strict=True)]
+
+
+def _grouped_first(
+    everything: gaussians.Summaries, shared: NDArray[np.float64], groups: int
+) -> tuple[NDArray[np.intp], gaussians.Summaries]:
+    """Cluster neighbours among themselves; label of each piece, and the summaries of the labels."""
+    labelled: list[NDArray[np.intp]] = []
+    kept: list[gaussians.Summaries] = []
+    count = 0
+    for chosen in np.array_split(np.arange(len(everything.counts)), groups):
+        part = gaussians.Summaries(*(field[chosen] for field in everything))
+        own = gaussians.grouped(part, shared, evidence=_FIRST, strays=0.0, most=_LEFT // groups)
+        kept.append(gaussians.added(part, own))
+        labelled.append(own + count)
+        count += len(kept[-1].counts)
+    return np.concatenate(labelled), gaussians.joined(kept)
+
+
+def _followed(
+    tape: _Tape,
+    stretches: list[Bounds],
+    clustered: list[tuple[Bounds, int]],
+    hints: SpeakerHints,
+) -> list[NDArray[np.intp]]:
+    """The speaker of each step of each stretch."""
+    path = _first_path(stretches, clustered)
+    fewest, _ = hints.bounds
+    for _ in range(_ROUNDS):
+        frames = _held(path)
+        least = max(_LEAST, _SHARE * sum(frames.values()))
+        ranked = sorted(frames, key=lambda speaker: (-frames[speaker], speaker))
+        kept = [
+            speaker
+            for rank, speaker in enumerate(ranked)
+            if rank < fewest or frames[speaker] >= least
+        ]
+        models = [paths.model(_frames_of(tape, stretches, path, speaker)) for speaker in kept]
+        worths = [
+            np.stack([paths.worth(model, frames) for model in models], axis=1)
+            for frames in tape.spectra(stretches)
+        ]
+        whole = np.array(kept, np.intp)[paths.best(np.concatenate(worths))]
+        ends = np.cumsum([len(part) for part in worths])[:-1]
+        fresh = paths.settled(np.split(whole, ends), fewest=fewest)
+        if all(np.array_equal(a, b) for a, b in zip(path, fresh, strict=True)):
+            break
+        path = fresh
+    return path
+
+
+def _first_path(
+    stretches: list[Bounds], clustered: list[tuple[Bounds, int]]
+) -> list[NDArray[np.intp]]:
+    starts = np.array([first for (first, _), _ in clustered])
+    who = np.array([speaker for _, speaker in clustered], np.intp)
+    return [
+        who[np.searchsorted(starts, np.arange(first, last, paths.STEP), side="right") - 1]
+        for first, last in stretches
+    ]
+
+
+def _held(path: list[NDArray[np.intp]]) -> dict[int, int]:
+    """Frames of each speaker."""
+    speakers, steps = np.unique(np.concatenate(path), return_counts=True)
+    return {int(s): int(n) * paths.STEP for s, n in zip(speakers, steps, strict=True)}
+
+
+def _frames_of(
+    tape: _Tape, stretches: list[Bounds], path: list[NDArray[np.intp]], speaker: int
+) -> Frames:
+    """What a speaker says, evenly thinned out to what models are fitted to at most."""
+    every = max(1, _held(path)[speaker] // paths.MOST)
+    parts = []
+    for frames, own in zip(tape.spectra(stretches), path, strict=True):
+        mine = np.repeat(own == speaker, paths.STEP)[: len(frames)]
+        if mine.any():
+            parts.append(frames[mine][::every])
+    return np.concatenate(parts)
+
+
+def _turns(
+    stretches: list[Bounds], path: list[NDArray[np.intp]], seconds: float
+) -> Iterator[Turn]:
+    for (first, last), own in zip(stretches, path, strict=True):
+        cuts = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
+        for start, end in zip(cuts, cuts[1:], strict=False):
+            begin = (first + start * paths.STEP) / features.RATE + _LATE
+            stop = min(last, first + end * paths.STEP) / features.RATE + _LATE
+            yield Turn(round(begin, 3), round(min(stop, seconds), 3), str(int(own[start])))
