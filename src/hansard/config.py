@@ -114,6 +114,58 @@ class OpenAISettings(Section):
     )
 
 
+class LanguageModelSettings(Section):
+    """The language model that finds out what a meeting meant; without one, it is extracted."""
+
+    base_url: str = Field(
+        "http://127.0.0.1:11434/v1",
+        description="Address of an OpenAI-compatible endpoint: Ollama, vLLM, OpenAI.",
+    )
+    api_key: str | None = Field(
+        None, repr=False, description="Key; OPENAI_API_KEY for api.openai.com when not set."
+    )
+    model: str | None = Field(
+        None, description="Model asked for; no text is sent anywhere when not set."
+    )
+    price_in: float = Field(0.0, ge=0, description="Price of a million tokens that are sent.")
+    price_out: float = Field(0.0, ge=0, description="Price of a million tokens that are answered.")
+    context_tokens: int = Field(
+        4096, ge=1024, description="Tokens that the model takes at once, its answer included."
+    )
+    timeout: float = Field(300.0, gt=0, description="Seconds to wait for one answer.")
+    attempts: int = Field(5, ge=1, description="Tries of one question before it is put back.")
+    max_cost: float | None = Field(
+        None, ge=0, description="Most that may be spent on one meeting; no limit when not set."
+    )
+
+
+class EmbeddingSettings(Section):
+    """Vectors for search by meaning; fitted on the library where nothing else is set."""
+
+    model: str | None = Field(
+        None, description="Model of an OpenAI-compatible endpoint; no text is sent when not set."
+    )
+    base_url: str = Field(
+        "http://127.0.0.1:11434/v1", description="Address of the endpoint, where a model is named."
+    )
+    api_key: str | None = Field(
+        None, repr=False, description="Key; OPENAI_API_KEY for api.openai.com when not set."
+    )
+    dimensions: int | None = Field(
+        None,
+        ge=1,
+        le=8192,
+        description="Length of the vectors; the model's own when not set.",
+    )
+    price: float = Field(0.0, ge=0, description="Price of a million tokens.")
+    batch: int = Field(64, ge=1, le=2048, description="Passages in one request.")
+    timeout: float = Field(60.0, gt=0, description="Seconds to wait for one answer.")
+    attempts: int = Field(5, ge=1, description="Tries of one request before it is put back.")
+    onnx: Path | None = Field(
+        None, description="Directory of a sentence transformer: model.onnx and tokenizer.json."
+    )
+
+
 class ServeSettings(Section):
     """The service: ``hansard serve``."""
 
@@ -356,6 +408,8 @@ class Settings(BaseSettings):
     whisper: WhisperSettings = Field(default_factory=WhisperSettings)
     sphinx: SphinxSettings = Field(default_factory=SphinxSettings)
     openai: OpenAISettings = Field(default_factory=OpenAISettings)
+    language_model: LanguageModelSettings = Field(default_factory=LanguageModelSettings)
+    embeddings: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
     queue: QueueSettings = Field(default_factory=QueueSettings)
     cage: CageSettings = Field(default_factory=CageSettings)

@@ -536,6 +536,66 @@ class OutOfMemory(EngineError):
     trouble = "resource"
 
 
+# ── language models ──────────────────────────────────────────────────────────────────────────
+
+
+class LanguageModelError(HansardError):
+    """The language model could not do its work."""
+
+    code = "language_model_failed"
+    status = 502
+    exit_code = 4
+
+    cost: float = 0.0
+    """Money that was spent on it all the same."""
+
+
+class LanguageModelUnreachable(LanguageModelError):
+    """The language model does not answer."""
+
+    code = "language_model_unreachable"
+    status = 503
+    trouble = "transient"
+
+
+class LanguageModelBusy(LanguageModelError):
+    """The language model asks us to slow down."""
+
+    code = "language_model_busy"
+    status = 503
+    trouble = "transient"
+
+
+class LanguageModelRefused(LanguageModelError):
+    """The language model rejects the request or the key, or will not speak of this."""
+
+    code = "language_model_refused"
+
+    http: int = 0
+    """Status of the answer, where that was the way it was said."""
+    said: str = ""
+    """What the far side names as its reason, in small letters."""
+
+
+class BadAnswer(LanguageModelError):
+    """The language model answers what is not asked for, twice, or nothing that cites its source."""
+
+    code = "bad_answer"
+
+
+class TextTooLong(LanguageModelError):
+    """More text than the language model can take at once."""
+
+    code = "text_too_long"
+    trouble = "resource"
+
+
+class EmbedderBroken(LanguageModelError):
+    """What turns text into vectors is there but cannot be loaded."""
+
+    code = "embedder_broken"
+
+
 # ── this machine ─────────────────────────────────────────────────────────────────────────────
 
 

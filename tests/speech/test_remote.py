@@ -25,9 +25,10 @@ from hansard import errors
 from hansard.config import OpenAISettings
 from hansard.model import SAMPLE_RATE
 from hansard.speech import wire
+from hansard.speech.endpoint import LONGEST_WAIT, PATIENCE
 from hansard.speech.engine import Engine, Samples, SpeechOptions
 from hansard.speech.rate import TokenBucket
-from hansard.speech.remote import LONGEST_WAIT, PATIENCE, RemoteEngine
+from hansard.speech.remote import RemoteEngine
 
 
 def _beside(name: str) -> ModuleType:

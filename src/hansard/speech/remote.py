@@ -24,7 +24,6 @@ from hansard.errors import (
     BadSettings,
     EngineBusy,
     EngineDied,
-    EngineError,
     EngineRefused,
     EngineUnreachable,
     HansardError,
@@ -32,6 +31,7 @@ from hansard.errors import (
 )
 from hansard.model import MAX_WINDOW_SECONDS, SAMPLE_RATE, WindowResult
 from hansard.speech import guards, wire
+from hansard.speech.endpoint import PATIENCE, may_pass, pause, shown_address
 from hansard.speech.engine import Capabilities, Samples, SpeechOptions
 from hansard.speech.rate import pace
 
@@ -42,15 +42,6 @@ if TYPE_CHECKING:
     from hansard.store.database import Database
 
 log = logging.getLogger("hansard.speech.remote")
-
-FIRST_WAIT = 1.0
-"""Seconds: the longest first pause before a second try; it doubles with each further one."""
-
-LONGEST_WAIT = 60.0
-"""Seconds: no pause between two tries is drawn from more than this."""
-
-PATIENCE = 120.0
-"""Seconds: a Retry-After beyond this gives the window back to the queue at once."""
 
 CHECK_SECONDS = 5.0
 """Seconds that an endpoint has to answer the preflight."""
@@ -94,7 +85,7 @@ class RemoteEngine:
         self._model = model
         self._settings = settings
         self._key = _key(settings)
-        self.address = _address(settings.base_url)
+        self.address = shown_address(settings.base_url, "openai")
         """The endpoint as it may be shown: without user name and password."""
         self._sleep = self._doze if sleep is None else sleep
         self._pace = pace(settings, f"{self.address} {self._key}", database, clock)
@@ -225,9 +216,9 @@ class RemoteEngine:
         from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
         retrying = Retrying(
-            retry=retry_if_exception(_may_pass),
+            retry=retry_if_exception(may_pass),
             stop=stop_after_attempt(self._settings.attempts),
-            wait=_pause,
+            wait=pause,
             sleep=self._sleep,
             before_sleep=self._note_retry,
             reraise=True,
@@ -448,43 +439,6 @@ def _key(settings: OpenAISettings) -> str | None:
             hint="Set OPENAI_API_KEY again, without line breaks and quotes.",
         )
     return key
-
-
-def _address(base_url: str) -> str:
-    parts = urlsplit(base_url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
-        raise BadSettings(
-            "The setting openai.base_url is not an http or https address.",
-            hint="For example http://127.0.0.1:8000/v1.",
-        )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
-
-
-def _may_pass(problem: BaseException) -> bool:
-    return (
-        isinstance(problem, EngineError)
-        and problem.trouble == "transient"
-        and not isinstance(problem, EngineDied)
-        and (problem.retry_after or 0.0) <= PATIENCE
-    )
-
-
-def _pause(state: RetryCallState) -> float:
-    """Seconds before the next try: what the far side asked for, and full jitter on top.
-
-    Full jitter (a uniform draw from zero to the exponential bound) spreads lanes and workers
-    that failed together: M. Brooker, "Exponential Backoff And Jitter", AWS, 2015.
-    """
-    from tenacity import wait_random_exponential
-
-    problem = state.outcome.exception() if state.outcome else None
-    asked = problem.retry_after if isinstance(problem, HansardError) else None
-    return (asked or 0.0) + wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)(state)
 
 
 def _hint(status: int, model: str, *, has_key: bool) -> str:

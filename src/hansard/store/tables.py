@@ -488,6 +488,19 @@ passages = Table(
     Index("ix_passages_embedder", "embedder", "job"),
 )
 
+# Which meetings have vectors of which embedder: also those in which nothing was said.
+embedded = Table(
+    "embedded",
+    metadata,
+    Column("job", ForeignKey("meetings.job", ondelete="CASCADE"), nullable=False),
+    Column("embedder", ForeignKey("embedders.id", ondelete="CASCADE"), nullable=False),
+    Column("version", String(32), nullable=False, comment="another one whenever they are made"),
+    Column("wording", Integer, nullable=False, comment="of the meeting, when they were made"),
+    Column("passages", Integer, nullable=False),
+    PrimaryKeyConstraint("job", "embedder"),
+    Index("ix_embedded_embedder", "embedder", "job"),
+)
+
 searches = Table(
     "searches",
     metadata,

@@ -167,6 +167,20 @@ def _searching() -> None:
     )
     op.create_index("ix_passages_embedder", "passages", ["embedder", "job"])
     op.create_table(
+        "embedded",
+        sa.Column("job", sa.String(length=32), nullable=False),
+        sa.Column("embedder", sa.String(length=32), nullable=False),
+        sa.Column("version", sa.String(length=32), nullable=False),
+        sa.Column("wording", sa.Integer(), nullable=False),
+        sa.Column("passages", sa.Integer(), nullable=False),
+        _of("embedded"),
+        sa.ForeignKeyConstraint(
+            ["embedder"], ["embedders.id"], name=op.f("fk_embedded_embedder"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("job", "embedder", name=op.f("pk_embedded")),
+    )
+    op.create_index("ix_embedded_embedder", "embedded", ["embedder", "job"])
+    op.create_table(
         "searches",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("tenant", sa.String(length=32), nullable=False),
@@ -185,8 +199,8 @@ def _searching() -> None:
 def downgrade() -> None:
     """Go back."""
     for table in (
-        "searches", "passages", "embedders", "corrections", "findings", "speakers", "voices",
-        "meeting_tags", "meetings",
+        "searches", "embedded", "passages", "embedders", "corrections", "findings", "speakers",
+        "voices", "meeting_tags", "meetings",
     ):  # fmt: skip
         op.drop_table(table)
     op.execute("DELETE FROM jobs WHERE parent IS NOT NULL")
