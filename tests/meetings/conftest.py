@@ -112,9 +112,9 @@ class Makers:
         return makers.Voices(self.turns, heard, SOURCE)
 
     def find(
-        self, kind: Kind, segments: Any, occasion: Any, turns: Any, settings: Any
+        self, kind: Kind, segments: Any, occasion: Any, turns: Any, made_with: Any
     ) -> tuple[Value, Source]:
-        del turns, settings
+        del turns, made_with
         self.asked.append(kind)
         self.occasion = occasion
         last = len(segments) - 1

@@ -83,6 +83,7 @@ class MeetingFinding(Value, frozen=True, omit_defaults=False):
     created: float
     """Seconds since the epoch."""
     value: Any
+    """``null``: there is no answer in this language; the source's notes say so."""
     times: dict[int, float]
     """Where the segments begin that are cited: position → seconds."""
     keys: tuple[str, ...] = ()
@@ -130,7 +131,7 @@ def _shown(
     found: Found, wording: int, said: Sequence[Correction], starts: Mapping[int, float]
 ) -> MeetingFinding:
     kind = cast("Kind", found.kind)
-    value: Any = msgspec.json.decode(found.body, type=TYPES[kind])
+    value: Any = None if found.body == "null" else msgspec.json.decode(found.body, type=TYPES[kind])
     value, keys, corrected = _corrected(kind, value, said, starts)
     return MeetingFinding(
         kind,
@@ -178,6 +179,8 @@ def _corrected(
     kind: Kind, value: Any, said: Sequence[Correction], starts: Mapping[int, float]
 ) -> tuple[Any, tuple[str, ...], bool]:
     """The value, the keys of its items, and whether people changed it."""
+    if value is None:
+        return None, (), False
     if kind == "items":
         return _items(value, said, starts)
     changed = False
