@@ -285,6 +285,9 @@ def put_finding(
 # ── corrections ──────────────────────────────────────────────────────────────────────────────
 
 
+_LAST_CORRECTION = sa.select(sa.func.max(corrections.c.id)).where(corrections.c.job == _JOB)
+
+
 def correct(
     connection: sa.Connection,
     job: str,
@@ -296,14 +299,21 @@ def correct(
     by: str,
     now: float,
 ) -> None:
-    """Note what somebody changed; ``None`` is nothing there before, or removed."""
+    """Note what somebody changed; ``None`` is nothing there before, or removed.
+
+    Corrections of a meeting have ids in the order in which they were made.
+    """
 
     def written(value: Any) -> str | None:
         return None if value is None else msgspec.json.encode(value).decode()
 
+    last = connection.scalar(_LAST_CORRECTION, {"of": job})
+    number = ids.new_id(now)
+    if last is not None and number <= last:  # in the same millisecond, or by another's clock
+        number = ids.new_id((ids.made(last) or now) + 0.002)
     connection.execute(
         corrections.insert().values(
-            id=ids.new_id(now), job=job, target=target, place=place,
+            id=number, job=job, target=target, place=place,
             before=written(before), after=written(after), by=by, at=now,
         )
     )  # fmt: skip
