@@ -112,10 +112,15 @@ class _Tape:
         for first in range(0, self.length, _AT_ONCE):
             yield self.read(first, min(self.length, first + _AT_ONCE))
 
+    def parts(self, stretches: Iterable[Bounds]) -> Iterator[Frames]:
+        """All cepstra, stretch by stretch."""
+        for first, last in stretches:
+            yield self.read(first, last)
+
     def spectra(self, stretches: Iterable[Bounds]) -> Iterator[Frames]:
         """The cepstra that tell voices apart, stretch by stretch."""
-        for first, last in stretches:
-            yield np.ascontiguousarray(self.read(first, last)[:, _SPECTRAL])
+        for frames in self.parts(stretches):
+            yield np.ascontiguousarray(frames[:, _SPECTRAL])
 
 
 def _heard(blocks: Iterable[Block], tape: _Tape, *, listen: bool) -> NDArray[np.float32]:
@@ -157,7 +162,12 @@ def _told_apart(tape: _Tape, stretches: list[Bounds], hints: SpeakerHints) -> Di
     turns = list(_turns(stretches, path, tape.seconds))
     names = labels(turns)
     voices = [
-        Voice(names[str(speaker)], voiceprint.of(_frames_of(tape, stretches, path, speaker)), spoke)
+        Voice(
+            names[str(speaker)],
+            voiceprint.of(_frames_of(tape, stretches, path, speaker)),
+            spoke,
+            voiceprint.KIND,
+        )
         for speaker, spoke in _seconds(turns).items()
     ]
     ordered = in_order(turns)
@@ -231,7 +241,10 @@ def _followed(
             for rank, speaker in enumerate(ranked)
             if rank < fewest or frames[speaker] >= least
         ]
-        models = [paths.model(_frames_of(tape, stretches, path, speaker)) for speaker in kept]
+        models = [
+            paths.model(_frames_of(tape, stretches, path, speaker)[:, _SPECTRAL])
+            for speaker in kept
+        ]
         worths = [
             np.stack([paths.worth(model, frames) for model in models], axis=1)
             for frames in tape.spectra(stretches)
@@ -268,16 +281,14 @@ def _frames_of(
     """What a speaker says, evenly thinned out to what models are fitted to at most."""
     every = max(1, _held(path)[speaker] // paths.MOST)
     parts = []
-    for frames, own in zip(tape.spectra(stretches), path, strict=True):
+    for frames, own in zip(tape.parts(stretches), path, strict=True):
         mine = np.repeat(own == speaker, paths.STEP)[: len(frames)]
         if mine.any():
             parts.append(frames[mine][::every])
     return np.concatenate(parts)
 
 
-def _turns(
-    stretches: list[Bounds], path: list[NDArray[np.intp]], seconds: float
-) -> Iterator[Turn]:
+def _turns(stretches: list[Bounds], path: list[NDArray[np.intp]], seconds: float) -> Iterator[Turn]:
     for (first, last), own in zip(stretches, path, strict=True):
         cuts = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
         for start, end in zip(cuts, cuts[1:], strict=False):

@@ -99,7 +99,6 @@ def deltas(frames: Frames, reach: int = 2) -> Frames:
     steps = range(1, reach + 1)
     length = len(frames)
     slope = sum(
-        step * (padded[reach + step :][:length] - padded[reach - step :][:length])
-        for step in steps
+        step * (padded[reach + step :][:length] - padded[reach - step :][:length]) for step in steps
     )
     return np.asarray(slope / np.float32(2 * sum(step * step for step in steps)), np.float32)
