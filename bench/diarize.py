@@ -7,8 +7,8 @@ extracts (``HANSARD_TEST_DATA`` or ``../shared/data``; left out where there are 
 meeting, and the three made by ``samples/make_voices.py`` (kept in ``--folder`` and made there
 where they are missing; a temporary one by default). pyannote runs beside where it is installed.
 
-Speed is processor time of this process over the length of the audio, decoding left out. Memory is how
-far the peak of a process of its own rises above that of hearing ten minutes when it hears ``--hours``.
+Speed is processor time of this process over the length of the audio, decoding left out. Memory is
+the peak of a process of its own that hears ten minutes, and of one that hears ``--hours``.
 At last, every made voice is looked for in the other made meetings by what is remembered of it.
 """
 
@@ -46,6 +46,8 @@ MADE = ("three", "five", "eight")
 
 
 class Case(NamedTuple):
+    """A recording and who speaks when in it."""
+
     name: str
     kind: str
     audio: NDArray[np.int16]
@@ -135,7 +137,9 @@ def recognised(heard: list[tuple[Case, Diarization]]) -> dict[str, int]:
         for other, remembered in heard:
             if other.name == case.name:
                 continue
-            names = {label: name for name, label in assignment(other.truth, remembered.turns).items()}
+            names = {
+                label: name for name, label in assignment(other.truth, remembered.turns).items()
+            }
             known = [
                 voices.KnownVoice(who[other.name][names[v.label]], v.vector, v.seconds, v.kind)
                 for v in remembered.voices

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_pyannote_without_weights_says_what_to_do(
 def test_what_goes_wrong_in_pyannote_is_an_engine_error(
     fake_pyannote: Hub, monkeypatch: pytest.MonkeyPatch, meeting: Made
 ) -> None:
-    def broken(self: object, sound: object, **asked: int) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("out of cheese")
 
     monkeypatch.setattr(type(fake_pyannote.pipeline), "__call__", broken)
@@ -138,14 +139,14 @@ def test_what_goes_wrong_in_pyannote_is_an_engine_error(
 @pytest.fixture
 def no_pyannote(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pyannote, "installed", lambda: False)
-    real: Callable[[str], object] = pyannote.importlib.import_module
+    real = importlib.import_module
 
     def importing(name: str) -> object:
         if name.startswith("pyannote"):
             raise ModuleNotFoundError("No module named 'pyannote'")
         return real(name)
 
-    monkeypatch.setattr(pyannote.importlib, "import_module", importing)
+    monkeypatch.setattr(importlib, "import_module", importing)
 
 
 @pytest.mark.usefixtures("no_pyannote")

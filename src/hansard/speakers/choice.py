@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hansard.config import SpeakerSettings
 from hansard.errors import EngineError
 from hansard.speakers import pyannote
-from hansard.speakers.diarizer import Diarization, Diarizer, SpeakerHints, Stretch
+from hansard.speakers.diarizer import NO_HINTS, Diarization, Diarizer, SpeakerHints, Stretch
 
 if TYPE_CHECKING:
     from hansard.speakers.diarizer import Block
@@ -53,7 +53,7 @@ class _Auto:
         self,
         blocks: Iterable[Block],
         *,
-        hints: SpeakerHints = SpeakerHints(),  # noqa: B008  # frozen: one for all calls is the same
+        hints: SpeakerHints = NO_HINTS,
         speech: Sequence[Stretch] | None = None,
     ) -> Diarization:
         """See ``Diarizer.diarize``."""

@@ -5,15 +5,16 @@ it. Then: where is speech (``activity``), where may the speaker change (``change
 are one voice (``gaussians``), who speaks in each twentieth of a second (``paths``), and what does
 each sound like (``voiceprint``).
 
-Memory does not grow with the audio but for a few numbers: 12 bytes a frame and 4 bytes a speaker for
-each 50 ms. Pieces are clustered in groups of :data:`_GROUP` first, and what is left of them, at most
-:data:`_LEFT` summaries, all together. The same audio gives the same answer, however it is cut.
+Memory does not grow with the audio but for a few numbers: 12 bytes a frame and 4 bytes a speaker
+for each 50 ms. Pieces are clustered in groups of :data:`_GROUP` first, and what is left of them, at
+most :data:`_LEFT` summaries, all together. The same audio gives the same answer, however it is cut.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,7 @@ from hansard.model import SAMPLE_RATE
 from hansard.speakers import activity, changes, features, gaussians, paths, voiceprint
 from hansard.speakers.activity import Bounds
 from hansard.speakers.diarizer import (
+    NO_HINTS,
     Diarization,
     SpeakerHints,
     Stretch,
@@ -73,7 +75,7 @@ class Embedded:
         self,
         blocks: Iterable[Block],
         *,
-        hints: SpeakerHints = SpeakerHints(),  # noqa: B008  # frozen: one for all calls is the same
+        hints: SpeakerHints = NO_HINTS,
         speech: Sequence[Stretch] | None = None,
     ) -> Diarization:
         """See ``Diarizer.diarize``."""
@@ -291,7 +293,7 @@ def _frames_of(
 def _turns(stretches: list[Bounds], path: list[NDArray[np.intp]], seconds: float) -> Iterator[Turn]:
     for (first, last), own in zip(stretches, path, strict=True):
         cuts = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in pairwise(cuts):
             begin = (first + start * paths.STEP) / features.RATE + _LATE
             stop = min(last, first + end * paths.STEP) / features.RATE + _LATE
             yield Turn(round(begin, 3), round(min(stop, seconds), 3), str(int(own[start])))

@@ -1,12 +1,13 @@
 """Diarization by pyannote's pipeline, behind the extra ``hansard[pyannote]``.
 
-The pipeline is neural networks throughout, torch comes with it, and its weights come from the model hub
-once, to those who have accepted its terms there (or from a directory). It hears overlap, and is far
-better in large rooms than the embedded diarizer. It wants the whole recording in memory: 64 KB a
-second while it works, 2.3 GB for ten hours.
+The pipeline is neural networks throughout, torch comes with it, and its weights come from the model
+hub once, to those who have accepted its terms there (or from a directory). It hears overlap, and is
+far better in large rooms than the embedded diarizer. It wants the whole recording in memory: 64 KB
+a second while it works, 2.3 GB for ten hours.
 
-Pipeline and answer as in pyannote.audio 4 (H. Bredin, *pyannote.audio 2.1 speaker diarization pipeline:
-principle, benchmark, and recipe*, Interspeech 2023, and its model card for ``community-1``).
+Pipeline and answer as in pyannote.audio 4 (H. Bredin, *pyannote.audio 2.1 speaker diarization
+pipeline: principle, benchmark, and recipe*, Interspeech 2023, and its model card for
+``community-1``).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from hansard.config import SpeakerSettings
 from hansard.errors import EngineError, ModelMissing
 from hansard.model import SAMPLE_RATE
 from hansard.speakers.diarizer import (
+    NO_HINTS,
     Diarization,
     SpeakerHints,
     Stretch,
@@ -69,7 +71,7 @@ class Pyannote:
         self,
         blocks: Iterable[Block],
         *,
-        hints: SpeakerHints = SpeakerHints(),  # noqa: B008  # frozen: one for all calls is the same
+        hints: SpeakerHints = NO_HINTS,
         speech: Sequence[Stretch] | None = None,
     ) -> Diarization:
         """See ``Diarizer.diarize``; what lies outside ``speech`` is silenced before it is heard.

@@ -1,12 +1,12 @@
 """A voice as numbers that can be compared across recordings.
 
-The logarithm of the covariance matrix of cepstra 1 to 19 over a speaker's louder frames, and a tenth of
-their mean. The covariance says how a voice's sounds differ from each other: what a microphone, a
-room or a telephone line adds to all of them alike is not in it (F. Bimbot and L. Mathan,
-*Text-free speaker recognition using an arithmetic-harmonic sphericity measure*, Eurospeech 1993,
-compare speakers by it). Its logarithm makes distances between matrices those between vectors (V.
-Arsigny, P. Fillard, X. Pennec and N. Ayache, *Log-Euclidean metrics*, 2006). Louder frames, because noise
-fills the others.
+The logarithm of the covariance matrix of cepstra 1 to 19 over a speaker's louder frames, and a
+tenth of their mean. The covariance says how a voice's sounds differ from each other: what a
+microphone, a room or a telephone line adds to all of them alike is not in it (F. Bimbot and L.
+Mathan, *Text-free speaker recognition using an arithmetic-harmonic sphericity measure*, Eurospeech
+1993, compare speakers by it). Its logarithm makes distances between matrices those between vectors
+(V. Arsigny, P. Fillard, X. Pennec and N. Ayache, *Log-Euclidean metrics*, 2006). Louder frames,
+because noise fills the others.
 """
 
 from __future__ import annotations

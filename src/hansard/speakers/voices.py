@@ -1,7 +1,7 @@
 """Remembering voices: who of those known by name might the speakers of a recording be? Pure.
 
-What comes out are proposals. A name is proposed when it is confidently like the voice, nobody else's is,
-and no other speaker of the recording is more like it; everything else is left open.
+What comes out are proposals. A name is proposed when its voice is confidently alike, nobody else's
+is, and no other speaker of the recording is more like it; everything else is left open.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def likenesses(voice: Voice, known: Iterable[KnownVoice]) -> tuple[Likeness, ...
 def proposals(voices: Sequence[Voice], known: Sequence[KnownVoice]) -> tuple[Proposal, ...]:
     """Names for the speakers of one recording, in the order of its voices.
 
-    A voice that is confidently like two names gets neither. A name goes to the speaker most like it.
+    A voice that is confidently like two names gets neither. A name goes to whoever is most like it.
     """
     found: dict[str, Proposal] = {}
     for voice in voices:
