@@ -163,6 +163,21 @@ class EmbeddingSettings(Section):
     attempts: int = Field(5, ge=1, description="Tries of one request before it is put back.")
     onnx: Path | None = Field(
         None, description="Directory of a sentence transformer: model.onnx and tokenizer.json."
+class SpeakerSettings(Section):
+    """Telling speakers apart."""
+
+    engine: Literal["auto", "embedded", "pyannote"] = Field(
+        "auto", description="Who tells speakers apart; auto: pyannote where it is installed."
+    )
+    pyannote_model: str = Field(
+        "pyannote/speaker-diarization-community-1",
+        description="Pipeline of pyannote: a name on the model hub, or a directory.",
+    )
+    hugging_face_token: str | None = Field(
+        None,
+        repr=False,
+        description="Token of the model hub, which gives the pipeline to whom "
+        "has accepted its terms; the hub's own sources when not set.",
     )
 
 
@@ -410,6 +425,7 @@ class Settings(BaseSettings):
     openai: OpenAISettings = Field(default_factory=OpenAISettings)
     language_model: LanguageModelSettings = Field(default_factory=LanguageModelSettings)
     embeddings: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
+    speakers: SpeakerSettings = Field(default_factory=SpeakerSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
     queue: QueueSettings = Field(default_factory=QueueSettings)
     cage: CageSettings = Field(default_factory=CageSettings)
