@@ -138,7 +138,8 @@ def test_a_long_text_is_taken_whole(embedder: Embedder) -> None:
 
 def test_rows_that_are_no_numbers_are_nothing() -> None:
     rows = unit(np.array([[np.nan, 0], [np.inf, 3], [0, 0], [3, 4]], np.float32))
-    np.testing.assert_allclose(rows, [[0, 0], [0, 1], [0, 0], [0.6, 0.8]], atol=1e-6)
+    expected = np.array([[0, 0], [0, 1], [0, 0], [0.6, 0.8]], np.float32)
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
 
 
 # ── latent semantic analysis ─────────────────────────────────────────────────────────────────

@@ -128,7 +128,20 @@ def test_changes_are_seen_at_once_and_only_those_are_read(
     assert found(held.nearest("local", "e", Y)) == [(made[1], 1)]
     keep(database, made[1], rows())
     assert held.nearest("local", "e", Y) == []
-    assert read == [[made[1]], [made[1]]]
+    assert read == [[made[1]]], "where there are no passages nothing is read"
+
+
+def test_a_new_meeting_moves_no_other(three: Three) -> None:
+    database, _ = three
+    held = Vectors(database)
+    held.nearest("local", "e", X)
+    before = held._held["e"]._vectors
+    for number in range(10, 14):
+        new = library.add(database, number, [])
+        keep(database, new, rows((number, 0, 1)))
+        assert new in {hit.job for hit in held.nearest("local", "e", X)}
+    assert held._held["e"]._vectors is before
+    assert len(held.nearest("local", "e", X)) == 6
 
 
 def test_beyond_the_memory_allowed_nothing_is_held(three: Three) -> None:
@@ -162,15 +175,13 @@ def test_it_finds_what_comparing_all_would(
     for number, part in enumerate(parts):
         made = rows(*part)
         places = np.array([[n, n, n, 0, 0] for n in range(len(made))], np.float64).reshape(-1, 5)
-        held.blocks[f"j{number}"] = vectors._Block("v", made, places)
+        held.change((), {f"j{number}": vectors._Block("v", made, places)})
         expected += [
             (-float(score), f"j{number}", n)
             for n, score in enumerate(made @ aim)
             if score > vectors.NOTHING
         ]
-    held.lay()
-    shown = vectors._Shown(held.jobs, held.of, held.vectors, held.places)
-    hits = vectors._best(shown, aim, limit, None)
+    hits = vectors._best(held.shown(), aim, limit, None)
     assert [hit.score for hit in hits] == pytest.approx([-e[0] for e in sorted(expected)[:limit]])
     assert len(set(found(hits))) == len(hits) == min(limit, len(expected))
     assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.job, hit.position))

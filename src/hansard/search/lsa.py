@@ -44,8 +44,9 @@ VOCABULARY = 20_000
 """Words that are kept, the most frequent: the body is then at most some 11 MB."""
 
 _SEED = 5
-_ITERATIONS = 4
-"""Power iterations: with 4 to 7 the error is close to the best there is (Halko et al., 2011)."""
+_ITERATIONS = 2
+"""Power iterations (Halko et al., section 4.5). With 4 it takes twice the time, and what is found
+is no better (``bench/LOG.md``): close directions are as good as the very best."""
 
 _NEW = 0.5
 """Weight of a word nobody had, in parts of the rarest one's: its direction is only a chance one."""
