@@ -163,6 +163,9 @@ class EmbeddingSettings(Section):
     attempts: int = Field(5, ge=1, description="Tries of one request before it is put back.")
     onnx: Path | None = Field(
         None, description="Directory of a sentence transformer: model.onnx and tokenizer.json."
+    )
+
+
 class SpeakerSettings(Section):
     """Telling speakers apart."""
 

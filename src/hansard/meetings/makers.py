@@ -5,6 +5,7 @@ Everything heavy (audio, numerics, models) is imported here, when it is used.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hansard.insight.inquiry import Purse
     from hansard.insight.language_model import LanguageModel
     from hansard.meetings.parts import Parts
+    from hansard.speakers.diarizer import Voice
 
 _ASKED: Final[tuple[Kind, ...]] = ("summary", "chapters", "items")
 """What a language model is asked for, where there is one. The rest is computed."""
@@ -49,12 +51,10 @@ def diarize(parts: Parts, job: Job, wanted: Speakers) -> Voices:
         MediaGone: the recording is not kept any more.
         HansardError: it cannot be decoded, or the diarizer fails.
     """
-    import numpy as np
-
+    from hansard.speakers import choice
     from hansard.speakers.diarizer import SpeakerHints
-    from hansard.speakers.embedded import Embedded
 
-    diarizer = Embedded()
+    diarizer = choice.chosen(parts.settings.speakers, offline=parts.settings.offline)
     hints = SpeakerHints(wanted.min_speakers, wanted.max_speakers)
     with parts.files.open_recording(job.recording) as recording:
         found = diarizer.diarize(
@@ -69,7 +69,7 @@ def diarize(parts: Parts, job: Job, wanted: Speakers) -> Voices:
             hints=hints,
         )
     heard = tuple(
-        Heard(voice.label, voice.seconds, np.asarray(voice.vector, "<f4").tobytes(), voice.kind)
+        Heard(voice.label, voice.seconds, _bytes(voice.vector), voice.kind)
         for voice in found.voices
     )
     turns = tuple(Turn(turn.start, turn.end, turn.speaker) for turn in found.turns)
@@ -85,9 +85,48 @@ def assign(segments: Iterable[Segment], turns: Sequence[Turn]) -> Iterator[Segme
 
 
 def recognise(heard: Sequence[Heard], known: Sequence[Remembered]) -> Sequence[Heard]:
-    """Speakers with the names that remembered voices suggest."""
-    del known
-    return heard
+    """Speakers with the names that remembered voices suggest; nothing where that is not sure."""
+    from hansard.speakers import voices
+
+    ids = {voice.name: voice.id for voice in known}
+    remembered = [
+        voices.KnownVoice(one.name, _numbers(one.vector), one.seconds, one.method) for one in known
+    ]
+    found = [_voice(one) for one in heard if one.vector is not None]
+    proposed = {one.label: one for one in voices.proposals(found, remembered)}
+    return [
+        replace(one, proposed=likely.name, confidence=likely.confidence, voice=ids[likely.name])
+        if (likely := proposed.get(one.label)) is not None
+        else one
+        for one in heard
+    ]
+
+
+def learnt(heard: Heard, name: str, before: Remembered | None) -> Remembered | None:
+    """What is remembered of a voice from now on; ``None``: it says too little."""
+    from hansard.speakers import voices
+
+    known = None
+    if before is not None:
+        known = voices.KnownVoice(name, _numbers(before.vector), before.seconds, before.method)
+    made = voices.remembered(name, _voice(heard), known)
+    if made is None:
+        return None
+    return Remembered("", name, _bytes(made.vector), made.kind, made.seconds)
+
+
+def _voice(heard: Heard) -> Voice:
+    from hansard.speakers.diarizer import Voice
+
+    return Voice(heard.label, _numbers(heard.vector or b""), heard.seconds, heard.method or "")
+
+
+def _numbers(vector: bytes) -> tuple[float, ...]:
+    return struct.unpack(f"<{len(vector) // 4}f", vector)
+
+
+def _bytes(vector: Sequence[float]) -> bytes:
+    return struct.pack(f"<{len(vector)}f", *vector)
 
 
 # ── what it meant ────────────────────────────────────────────────────────────────────────────
