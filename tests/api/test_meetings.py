@@ -242,6 +242,7 @@ def test_summaries_and_chapters_are_corrected(served: Served, clip: Path) -> Non
 
 
 def test_voices_are_remembered_and_forgotten(served: Served, clip: Path, made: Makers) -> None:
+    made.turns = (Turn(0.0, 7.0, "x"), Turn(7.0, 60.0, "y"))
     made.voices = {"x": b"1234"}
     job = sent(served, clip)
     patched(served, f"/meetings/{job}/speakers/S1", {"name": "Anna", "remember": True})
