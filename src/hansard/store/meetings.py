@@ -103,6 +103,12 @@ def row(connection: sa.Connection, job: str, tenant: str | None = None) -> sa.Ro
     return found
 
 
+def revision_of(connection: sa.Connection, job: str) -> int | None:
+    """The revision of a meeting; ``None`` where a job has none."""
+    found = connection.execute(_ONE, {"of": job}).first()
+    return None if found is None else int(found.revision)
+
+
 def find(connection: sa.Connection, name: str, tenant: str | None = None) -> sa.Row[Any]:
     """The meeting with this id, or the only one whose id begins or ends so.
 
