@@ -100,18 +100,21 @@ def _espeak() -> tuple[Any, Any, list[NDArray[np.int16]], threading.Lock]:
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     said: list[NDArray[np.int16]] = []
 
-    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
     def heard(samples: Any, length: int, events: Any) -> int:
         del events
         if samples and length > 0:
             said.append(np.ctypeslib.as_array(samples, (length,)).copy())
         return 0
 
+    kind = ctypes.CFUNCTYPE(
+        ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+    )
+    callback = kind(heard)
     rate = library.espeak_Initialize(_AT_ONCE, 0, espeakng_loader.get_data_path().encode(), 0)
     if rate != _ESPEAK_RATE:
         raise EspeakMissing(f"espeak-ng did not start (answer {rate})")
-    library.espeak_SetSynthCallback(heard)
-    return library, heard, said, threading.Lock()
+    library.espeak_SetSynthCallback(callback)
+    return library, callback, said, threading.Lock()
 
 
 def _espeak_says(person: Person, text: str) -> NDArray[np.float64]:

@@ -89,8 +89,8 @@ def speak(voice: str, text: str) -> Signal:
         if spoken.getframerate() != RATE:
             raise ValueError(f"voice {voice} speaks at {spoken.getframerate()} Hz, not at {RATE}")
         # Flite cannot seek back on a pipe, so the header's length is not to be trusted.
-        audio = np.frombuffer(spoken.readframes(2**30), np.int16).astype(np.float32) / 32768
-    return levelled(audio)
+        audio = np.frombuffer(spoken.readframes(2**30), np.int16).astype(np.float32)
+    return levelled(audio / np.float32(32768))
 
 
 def levelled(audio: Signal) -> Signal:

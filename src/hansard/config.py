@@ -166,6 +166,24 @@ class EmbeddingSettings(Section):
     )
 
 
+class SpeakerSettings(Section):
+    """Telling speakers apart."""
+
+    engine: Literal["auto", "embedded", "pyannote"] = Field(
+        "auto", description="Who tells speakers apart; auto: pyannote where it is installed."
+    )
+    pyannote_model: str = Field(
+        "pyannote/speaker-diarization-community-1",
+        description="Pipeline of pyannote: a name on the model hub, or a directory.",
+    )
+    hugging_face_token: str | None = Field(
+        None,
+        repr=False,
+        description="Token of the model hub, which gives the pipeline to whom "
+        "has accepted its terms; the hub's own sources when not set.",
+    )
+
+
 class ServeSettings(Section):
     """The service: ``hansard serve``."""
 
@@ -410,6 +428,7 @@ class Settings(BaseSettings):
     openai: OpenAISettings = Field(default_factory=OpenAISettings)
     language_model: LanguageModelSettings = Field(default_factory=LanguageModelSettings)
     embeddings: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
+    speakers: SpeakerSettings = Field(default_factory=SpeakerSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
     queue: QueueSettings = Field(default_factory=QueueSettings)
     cage: CageSettings = Field(default_factory=CageSettings)

@@ -42,6 +42,7 @@ from hansard.store.statistics import Statistics
 if TYPE_CHECKING:
     from hansard.jobs.deliveries import Deliveries
     from hansard.jobs.rows import Unit
+    from hansard.search.fitting import Embedders
     from hansard.search.library import Nearest
     from hansard.speech.lease import Models
     from hansard.store.archive import Archive
@@ -115,6 +116,7 @@ class House:
         media = cage or self._cage or Uncaged()
         self.parts = transcription.Parts(settings, self.queue, self.files, media)
         self._models: Models | None = None
+        self._embedders: Embedders | None = None
         self._crew: Crew | None = None
         self._attendance: attendance.Attendance | None = None
         self._deliveries: Deliveries | None = None
@@ -199,7 +201,7 @@ class House:
             crew = Crew if hung is None else partial(Crew, hung=hung)
             after: dict[str, dict[Step, StepHandler]] = {
                 SPEAKERS: {"run": partial(follow_up.speakers, self.parts)},
-                INSIGHT: {"run": partial(follow_up.insight, self.parts)},
+                INSIGHT: {"run": partial(follow_up.insight, self.parts, embed=self._embed)},
             }
             self._crew = crew(
                 self.queue,
@@ -348,6 +350,16 @@ class House:
             yield Listener(
                 able.lanes, able.batch, partial(transcription.listen, self.parts, loaded)
             )
+
+    def _embed(self, job: Job) -> None:
+        """Make the meeting that a job follows found by its meaning; fit the library where due."""
+        assert job.parent is not None
+        if self._embedders is None:
+            from hansard.search.fitting import Embedders
+
+            self._embedders = Embedders(self.database, self.settings.embeddings)
+        self._embedders.embed(job.tenant, job.parent)
+        self._embedders.fit_if_due(job.tenant)
 
     def tidy(self) -> None:
         """Free what dead workers held, and remove what they left and nobody needs."""

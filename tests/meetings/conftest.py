@@ -106,15 +106,20 @@ class Makers:
         if self.error is not None:
             raise self.error
         heard = tuple(
-            Heard(label, 0.0, self.voices.get(label), "v1" if label in self.voices else None)
+            Heard(
+                label,
+                9.0,
+                self.voices.get(label),
+                "embedded-1" if label in self.voices else None,
+            )
             for label in dict.fromkeys(turn.speaker for turn in self.turns)
         )
         return makers.Voices(self.turns, heard, SOURCE)
 
     def find(
-        self, kind: Kind, segments: Any, occasion: Any, turns: Any, settings: Any
+        self, kind: Kind, segments: Any, occasion: Any, turns: Any, made_with: Any
     ) -> tuple[Value, Source]:
-        del turns, settings
+        del turns, made_with
         self.asked.append(kind)
         self.occasion = occasion
         last = len(segments) - 1

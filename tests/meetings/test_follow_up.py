@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+
 import pytest
 import sqlalchemy as sa
 from tests.jobs.conftest import submit
@@ -185,17 +187,37 @@ def test_channels_that_were_heard_apart_are_speakers(
     assert [label for label, _ in speakers(queue, job)] == ["S1", "S2", "S3"]
 
 
-def test_a_voice_that_is_remembered_is_remembered_for_its_tenant_alone(
+def test_a_voice_that_is_remembered_is_proposed_to_its_tenant_alone(
     parts: Parts, queue: Queue, made: Makers
 ) -> None:
-    made.voices = {"a": b"1234", "b": b"5678"}
+    voice = struct.pack("<3f", 1.0, 2.0, 3.0)
+    made.voices = {"a": voice}
+    made.turns = (Turn(0.0, 8.0, "a"), Turn(8.0, 20.0, "b"))
     job = hold(queue, settings=FOLLOWED)
     work(parts)
-    editing.rename(editor(parts), job, "S2", "Ben", remember=True)
+    editing.rename(editor(parts), job, "S1", "Ben", remember=True)
     with queue.database.read() as connection:
-        (known,) = voices.remembered(connection, "local", "v1")
-        assert voices.remembered(connection, "another", "v1") == []
-    assert (known.name, known.vector) == ("Ben", b"1234")
+        (known,) = voices.remembered(connection, "local", "embedded-1")
+        assert voices.remembered(connection, "another", "embedded-1") == []
+    assert (known.name, known.vector) == ("Ben", voice)
+
+    made.voices = {"b": voice}  # in another meeting they come second
+    later = hold(queue, name="b", settings=FOLLOWED)
+    work(parts)
+    others = hold(queue, name="b", tenant="another", settings=FOLLOWED)
+    work(parts)
+    with queue.database.read() as connection:
+        found = {one.label: one for one in meetings.speakers_of(connection, later)}
+        assert [one.proposed for one in meetings.speakers_of(connection, others)] == [None, None]
+    assert (found["S1"].proposed, found["S1"].name) == (None, None)
+    assert (found["S2"].proposed, found["S2"].name) == ("Ben", None), "proposed, not decided"
+    assert (found["S2"].confidence or 0.0) > 0.9
+
+    made.voices = {"a": struct.pack("<3f", 9.0, 9.0, 9.0)}
+    strange = hold(queue, name="c", settings=FOLLOWED)
+    work(parts)
+    with queue.database.read() as connection:
+        assert [one.proposed for one in meetings.speakers_of(connection, strange)] == [None, None]
 
 
 # ── what follows is bounded, uncounted, and goes with its parent ─────────────────────────────

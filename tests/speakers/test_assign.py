@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,7 +84,7 @@ def test_a_paragraph_has_one_speaker(segments: list[Segment], who: list[Turn]) -
     out = list(assigned(segments, who))
     if not who:
         return
-    for before, after in zip(out, out[1:], strict=False):
+    for before, after in pairwise(out):
         assert before.paragraph <= after.paragraph
         if before.speaker != after.speaker:
             assert before.paragraph < after.paragraph

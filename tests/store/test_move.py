@@ -37,6 +37,8 @@ def value(column: sa.Column[Any], number: int) -> Any:
         return 2**40 + number if isinstance(column.type, sa.BigInteger) else number + 1
     if column.nullable and number % 3 == 0:
         return None
+    if isinstance(column.type, sa.LargeBinary):
+        return bytes(range(256)) + bytes([number])
     if column.primary_key or column.foreign_keys or column.name in ("answers", "day"):
         # Capital letters and small ones, which PostgreSQL may sort otherwise than SQLite.
         return f"{'aBc'[number % 3]}{number:07}"

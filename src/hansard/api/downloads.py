@@ -128,6 +128,20 @@ async def download(
 
 
 def _render(at: Desk, job: str, chosen: Format, layout: Layout) -> Rendered:
+    """The transcript in a format, all of it from before or after a change of its words."""
+    while True:
+        before = _revision(at, job)
+        made = _rendered(at, job, chosen, layout)
+        if _revision(at, job) == before:
+            return made
+
+
+def _revision(at: Desk, job: str) -> int | None:
+    with at.reader.read() as connection:
+        return meetings.revision_of(connection, job)
+
+
+def _rendered(at: Desk, job: str, chosen: Format, layout: Layout) -> Rendered:
     head = transcripts.head(at.reader, job)
     if head is None:
         raise InvalidState(f"Job {job} has no transcript.", hint="Its events tell when it has.")

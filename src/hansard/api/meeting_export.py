@@ -17,7 +17,7 @@ from hansard.api.meetings import Which
 from hansard.api.ranges import Rendered, disposition, ranged, rendered
 from hansard.errors import Archived, BadRequest, UnknownFormat, UnknownMeeting
 from hansard.formats.registry import Format
-from hansard.meetings import export, minutes
+from hansard.meetings import export, makers, minutes
 from hansard.meetings.minutes import Form
 from hansard.store import meetings
 from hansard.store.database import Database
@@ -129,5 +129,6 @@ def _version(reader: Database, tenant: str, job: str) -> tuple[str, int]:
 
 
 def _made(at: Desk, tenant: str, job: str, form: Form) -> Rendered:
-    gathered = minutes.gathered(at.reader, tenant, job)
+    templates = makers.templates_in(at.settings.data)
+    gathered = minutes.gathered(at.reader, tenant, job, templates)
     return rendered(lambda out: minutes.WRITERS[form](*gathered, out), at.house.files.scratch)

@@ -17,7 +17,8 @@ from hansard.api.answers import answer, described, encoded, errors, unchanged
 from hansard.api.desk import Desk, client, desk
 from hansard.api.pages import epoch
 from hansard.errors import BadRequest, Changed, HansardError, UnknownMeeting
-from hansard.meetings import editing
+from hansard.insight import templates
+from hansard.meetings import editing, makers
 from hansard.meetings.editing import Editor
 from hansard.model import Client
 from hansard.store import meeting_views
@@ -203,6 +204,8 @@ async def change(request: Request, job: str) -> Response:
     at, who = desk(request), editor(request)
     revision = shapes.wanted_revision(request)
     given = await shapes.read(request, shapes.MeetingChange)
+    if given.kind is not msgspec.UNSET:
+        templates.named(await at.work(makers.templates_in, at.settings.data), given.kind)
     named: dict[str, Any] = {name: getattr(given, name) for name in given.__struct_fields__}
     wanted = editing.Change(**named)
     await at.write(editing.change, who, job, wanted, revision=revision)

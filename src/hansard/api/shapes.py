@@ -88,6 +88,8 @@ class TranscriptView(Value, frozen=True):
     levels: Levels | None = None
     enhanced: bool = False
     cost: float = 0.0
+    speakers: dict[str, str] = msgspec.field(default_factory=dict)
+    """Names by label, of speakers who have one; segments have labels."""
 
 
 class Transcription(JobStatus, frozen=True):

@@ -177,7 +177,8 @@ def edit(
     import msgspec
 
     from hansard.errors import UsageError
-    from hansard.meetings import editing
+    from hansard.insight import templates
+    from hansard.meetings import editing, makers
     from hansard.wiring import House
 
     named = {"title": title, "kind": kind, "status": status}
@@ -191,6 +192,8 @@ def edit(
     with House(settings(data)) as house:
         row = _find(house, meeting)
         who = _editor(house, row.tenant)
+        if kind is not None:
+            templates.named(makers.templates_in(house.settings.data), kind)
         if given:
             editing.change(who, row.job, msgspec.convert(given, editing.Change))
         if segment is not None and text is not None:
@@ -323,6 +326,7 @@ def minutes(
     """Write the minutes: title, people, summary, decisions, actions, and the transcript."""
     from hansard.errors import UsageError
     from hansard.formats.output import whole
+    from hansard.meetings import makers
     from hansard.meetings import minutes as made
     from hansard.wiring import House
 
@@ -330,7 +334,8 @@ def minutes(
         raise UsageError("A Word document is nothing for a terminal.", hint="Name a file with -o.")
     with House(settings(data)) as house:
         row = _find(house, meeting)
-        gathered = made.gathered(house.database, row.tenant, row.job)
+        templates = makers.templates_in(house.settings.data)
+        gathered = made.gathered(house.database, row.tenant, row.job, templates)
         if output is None:
             made.WRITERS[form](*gathered, sys.stdout.buffer)
         else:

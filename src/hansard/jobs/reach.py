@@ -17,9 +17,12 @@ from hansard.store.files import Files
 from hansard.store.lives import PLACEHOLDER
 from hansard.store.tables import IS_OPEN, jobs
 
-_OPEN = sa.select(jobs.c.id, jobs.c.step, jobs.c.recording).where(
-    IS_OPEN, jobs.c.step.in_(("record", "prepare", "listen"))
+_OPEN = sa.select(jobs.c.id, jobs.c.kind, jobs.c.step, jobs.c.recording).where(
+    IS_OPEN, jobs.c.step.in_(("record", "prepare", "listen", "run"))
 )
+
+_HEARS = "speakers"
+"""The kind of follow-up that needs the recording; others need only the store."""
 
 _FRESH = 2.0
 """Seconds for which it is remembered which jobs are out of reach: they are walked through once."""
@@ -67,6 +70,8 @@ class Reach:
     def _has(self, row: sa.Row[*tuple[Any, ...]], prepared: set[str] | None) -> bool:
         if row.step in ("record", "prepare") and row.recording.startswith(PLACEHOLDER):
             return self.has_tape(row.id)
+        if row.step == "run" and row.kind == _HEARS and prepared is not None:
+            return self._files.has_recording(row.recording)
         if row.step not in ("prepare", "listen") or prepared is None or row.id in prepared:
             return True
         return row.step == "prepare" and self._files.has_recording(row.recording)

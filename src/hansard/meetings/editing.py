@@ -22,6 +22,7 @@ from hansard.errors import BadRequest, Changed, NotSupported, UnknownPlace
 from hansard.insight.findings import Kind, Person
 from hansard.jobs import follow_ups, states
 from hansard.jobs.queue import Queue
+from hansard.meetings import makers
 from hansard.meetings.requests import INSIGHT, SPEAKERS, Insight, Speakers
 from hansard.meetings.retiming import retimed
 from hansard.meetings.turns import MERGE, SPEAKER, Who, stretch
@@ -333,9 +334,16 @@ def _remember(one: Opened, heard: meetings.Heard, name: str) -> str:
             f"No voice is known of speaker {heard.label}.",
             hint="Find speakers first: POST /api/v1/meetings/{id}/speakers.",
         )
+    tenant = one.editor.client.tenant
+    learnt = makers.learnt(heard, name, voices.named(one.connection, tenant, name))
+    if learnt is None:
+        raise NotSupported(
+            f"Speaker {heard.label} says too little to be known again by.",
+            hint="A voice is remembered from some seconds of speech.",
+        )
     return voices.keep(
-        one.connection, one.editor.client.tenant, name,
-        vector=heard.vector, method=heard.method, seconds=heard.seconds, now=one.now,
+        one.connection, tenant, name,
+        vector=learnt.vector, method=learnt.method, seconds=learnt.seconds, now=one.now,
     )  # fmt: skip
 
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
-from hansard.errors import Archived, NotMadeYet, UnknownMeeting
+from hansard.errors import Archived, UnknownMeeting
 from hansard.formats import wording
+from hansard.formats.layout import Segments
 from hansard.formats.registry import Format
-from hansard.insight.findings import KINDS
 from hansard.meetings import reading
 from hansard.model import Segment, Transcript
 from hansard.store import meeting_views, meetings, transcripts
@@ -34,6 +34,9 @@ _encode = msgspec.json.Encoder().encode
 
 _SEGMENTS = 200
 """Segments that are written at once."""
+
+_SHORT = 1000
+"""Segments up to which a transcript is held while it is written in all formats: 5 MB."""
 
 
 def lines(database: Database, tenant: str, wanted: Filter) -> Iterator[bytes]:
@@ -81,17 +84,13 @@ def _about(database: Database, tenant: str, job: str) -> bytes | None:
     made = meeting_views.one(database, tenant, job)
     if made is None:
         return None
-    found: dict[str, Any] = {}
     with database.read() as connection:
         speakers = meetings.speakers_of(connection, job)
         corrections = meetings.corrections_of(connection, job)
-        kinds = {one.kind for one in meetings.found_of(connection, job)}
-    for kind in KINDS:
-        if kind in kinds:
-            try:
-                found[kind] = reading.shown(database, tenant, job, kind)
-            except (NotMadeYet, UnknownMeeting):
-                continue
+        try:
+            found = reading.every(connection, job, corrections)
+        except UnknownMeeting:
+            return None
     return _encode(
         {
             "meeting": msgspec.Raw(made),
@@ -155,10 +154,12 @@ def _packed(
             except Archived:
                 head, said["archived"] = None, True
             if head is not None:
-                segments = partial(transcripts.stream, database, job)
+                segments = _walks(database, job, named.segments)
                 for chosen in formats:
-                    with archive.open(_entry(f"{folder}/transcript{chosen.extension}"), "w") as out:
-                        chosen.write(head, segments, out)  # type: ignore[arg-type]  # it is one
+                    entry = _entry(f"{folder}/transcript{chosen.extension}")
+                    # Formats write words; packing each by itself would cost more than making it.
+                    with archive.open(entry, "w") as out, io.BufferedWriter(out, PIECE) as held:
+                        chosen.write(head, segments, held)
                     yield line.taken()
                 said["formats"] = [chosen.name for chosen in formats]
             index.append(_encode(said))
@@ -167,9 +168,18 @@ def _packed(
     yield line.taken()
 
 
+def _walks(database: Database, job: str, count: int) -> Segments:
+    """Walks over a transcript, for several formats: of a short one it is read once."""
+    if count > _SHORT:
+        return partial(transcripts.stream, database, job)
+    held = tuple(transcripts.stream(database, job))
+    return lambda: iter(held)
+
+
 class _Title(msgspec.Struct):
     title: str
     held: float
+    segments: int
 
 
 class _Named(msgspec.Struct):

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
+from hansard.errors import LanguageModelError
 from hansard.insight.findings import Kind, Occasion, Person, Sentiment, Source
 from hansard.meetings import makers, sentences
 from hansard.meetings.requests import Insight, Speakers
@@ -150,11 +151,14 @@ def _people(
 # ── what it meant ────────────────────────────────────────────────────────────────────────────
 
 
-def insight(parts: Parts, unit: Unit) -> None:
+def insight(parts: Parts, unit: Unit, embed: Callable[[Job], None] = lambda _: None) -> None:
     """Make every finding that is wanted and not there yet, and write each as it is made.
+
+    ``embed`` makes the meeting found by its meaning, given the job.
 
     Raises:
         Archived: the transcript is in the archive.
+        LanguageModelError: vectors cannot be made now; findings are there all the same.
     """
     job = unit.job
     assert job.parent is not None
@@ -166,22 +170,31 @@ def insight(parts: Parts, unit: Unit) -> None:
         known = {one.kind: one for one in meetings.found_of(connection, job.parent)}
         turns = turns_of(connection, job.parent)
     segments = [line.segment for line in meeting_views.every_line(database, job.parent)]
+    made_with = makers.tools(parts.settings)
+    planned = made_with.template(occasion.kind).findings
+    mine = [kind for kind in parts.settings.meetings.findings if kind in planned]
     since = wanted.asked or 0.0
-    for kind in wanted.kinds or parts.settings.meetings.findings:
+    for kind in wanted.kinds or mine:
         there = known.get(kind)
         if there is not None and there.wording == meeting.wording and there.created >= since:
             continue
         begun = time.monotonic()
-        value, source = makers.find(kind, segments, occasion, turns, parts.settings)
-        for note in source.notes:
-            _log.warning("%s of meeting %s: %s", kind, job.parent, note)
+        value, source = makers.find(kind, segments, occasion, turns, made_with)
+        if made_with.model is not None and source.by == "embedded":
+            _log.warning("%s of meeting %s: %s", kind, job.parent, " ".join(source.notes))
         _keep(parts, unit, kind, value, source, wording=meeting.wording)
         _log.info("%s of meeting %s in %.2f s", kind, job.parent, time.monotonic() - begun)
+    try:
+        embed(job)
+    except LanguageModelError as error:
+        if error.trouble != "permanent":
+            raise  # tried again: what was found is not made again
+        _log.warning("meeting %s is not found by meaning: %s", job.parent, error.message)
     parts.queue.complete(unit, lambda _: None)
 
 
 def _keep(
-    parts: Parts, unit: Unit, kind: Kind, value: Value, source: Source, *, wording: int
+    parts: Parts, unit: Unit, kind: Kind, value: Value | None, source: Source, *, wording: int
 ) -> None:
     job = unit.job
     parent = job.parent
@@ -189,8 +202,9 @@ def _keep(
 
     def write(connection: sa.Connection) -> None:
         now = time.time()
+        body = "null" if value is None else as_json(value)
         meetings.put_finding(
-            connection, parent, kind, as_json(value), as_json(source), wording=wording, now=now
+            connection, parent, kind, body, as_json(source), wording=wording, now=now
         )
         mood = {"mood": value.score} if isinstance(value, Sentiment) else {}
         meetings.change(connection, parent, mood, now=now)

@@ -12,15 +12,18 @@ from functools import partial
 from typing import Any, BinaryIO, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from hansard.errors import NotMadeYet
 from hansard.formats import documents, wording
 from hansard.formats.layout import STANDARD, Segments
 from hansard.formats.reading import blocks
 from hansard.formats.wording import stamp
 from hansard.insight.findings import Item, Kind, Person
+from hansard.insight.templates import BUILT_IN, Template
+from hansard.insight.templates import Section as Wanted
 from hansard.meetings import reading
-from hansard.model import Transcript, Value
+from hansard.meetings.reading import MeetingFinding
+from hansard.model import Coverage, Transcript, Value
 from hansard.store import meetings, transcripts
 from hansard.store.database import Database
 
@@ -55,10 +58,16 @@ class Minutes(Value, frozen=True):
     title: str
     facts: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]
+    transcript: str | None = "Transcript"
+    """The heading of the transcript; ``None``: without it."""
 
 
-def gathered(database: Database, tenant: str, job: str) -> tuple[Minutes, Transcript, Segments]:
+def gathered(
+    database: Database, tenant: str, job: str, templates: Mapping[str, Template] = BUILT_IN
+) -> tuple[Minutes, Transcript, Segments]:
     """What the minutes of a meeting are made of; segments are read as they are written.
+
+    Which parts there are, in which order and under which headings, its kind's template says.
 
     Raises:
         UnknownMeeting: there is no such meeting.
@@ -68,10 +77,11 @@ def gathered(database: Database, tenant: str, job: str) -> tuple[Minutes, Transc
         row = meetings.row(connection, job, tenant)
         speakers = meetings.speakers_of(connection, job)
         tags = meetings.tags(connection, job)
+        found = reading.every(connection, job, meetings.corrections_of(connection, job))
     head = transcripts.head(database, job)
     assert head is not None, "a meeting that is not archived has a transcript"
     names = {one.label: one.name for one in speakers if one.name}
-    people = [*(names.get(one.label) or f"{one.label} (not named)" for one in speakers)]
+    people = [names.get(one.label) or f"{one.label} (not named)" for one in speakers]
     listed = msgspec.json.decode(row.people, type=tuple[Person, ...])
     people += [one.name for one in listed if one.name not in people]
     facts = [
@@ -80,48 +90,58 @@ def gathered(database: Database, tenant: str, job: str) -> tuple[Minutes, Transc
         ("People", ", ".join(people) or "not known"),
         ("Tags", ", ".join(tags)),
     ]
-    about = (database, tenant, job)
-    sections = (
-        _section(*about, "summary", title="Summary", sentences=_summary),
-        _section(*about, "items", title="Decisions", sentences=partial(_items, names, "decision")),
-        _section(*about, "items", title="Actions", sentences=partial(_items, names, "action")),
+    template = templates.get(row.kind, BUILT_IN["meeting"])
+    sections = tuple(_section(one, found, names) for one in template.sections if one.show in _PARTS)
+    made = Minutes(
+        row.title,
+        tuple((label, value) for label, value in facts if value),
+        sections,
+        next((one.heading for one in template.sections if one.show == "transcript"), None),
     )
-    made = Minutes(row.title, tuple((k, v) for k, v in facts if v), sections)
     return made, head, partial(transcripts.stream, database, job)
 
 
 def _section(
-    database: Database,
-    tenant: str,
-    job: str,
-    kind: Kind,
-    *,
-    title: str,
-    sentences: Callable[[reading.MeetingFinding], tuple[Said, ...]],
+    wanted: Wanted, found: Mapping[str, MeetingFinding], names: Mapping[str, str]
 ) -> Section:
-    try:
-        found = reading.shown(database, tenant, job, kind)
-    except NotMadeYet:
-        return Section(title, (), missing="Not found out yet.")
-    listed = sentences(found)
+    kind, sentences = _PARTS[wanted.show]
+    made = found.get(kind)
+    if made is None:
+        return Section(wanted.heading, (), missing="Not found out yet.")
+    listed = () if made.value is None else tuple(sentences(made, names))
     if not listed:
-        return Section(title, (), missing="None were found.")
-    return Section(title, listed, numbered=kind == "items")
+        return Section(wanted.heading, (), missing="None were found.")
+    return Section(wanted.heading, listed, numbered=kind == "items")
 
 
-def _summary(found: reading.MeetingFinding) -> tuple[Said, ...]:
-    chosen = found.value.long or found.value.short
-    return tuple(
-        Said(one.text, found.times.get(one.segments[0]) if one.segments else None) for one in chosen
-    )
+def _summary(found: MeetingFinding, _: Mapping[str, str]) -> Iterator[Said]:
+    for one in found.value.long or found.value.short:
+        yield Said(one.text, found.times.get(one.segments[0]) if one.segments else None)
 
 
-def _items(names: Mapping[str, str], kind: str, found: reading.MeetingFinding) -> tuple[Said, ...]:
-    return tuple(
-        Said(_told(item, names), found.times.get(item.segments[0]) if item.segments else None)
-        for item in found.value.items
-        if item.kind == kind
-    )
+def _chapters(found: MeetingFinding, _: Mapping[str, str]) -> Iterator[Said]:
+    for one in found.value.chapters:
+        said = " ".join(sentence.text for sentence in one.summary)
+        yield Said(f"{one.title}: {said}" if said else one.title, one.start)
+
+
+def _items(kind: str, found: MeetingFinding, names: Mapping[str, str]) -> Iterator[Said]:
+    for item in found.value.items:
+        if item.kind == kind:
+            start = found.times.get(item.segments[0]) if item.segments else None
+            yield Said(_told(item, names), start)
+
+
+def _sentiment(found: MeetingFinding, names: Mapping[str, str]) -> Iterator[Said]:
+    yield Said(f"All together: {found.value.score:+.2f}, from -1 to 1")
+    for one in found.value.speakers:
+        yield Said(f"{names.get(one.speaker, one.speaker)}: {one.score:+.2f}")
+
+
+def _statistics(found: MeetingFinding, names: Mapping[str, str]) -> Iterator[Said]:
+    for one in found.value.speakers:
+        who = names.get(one.speaker, one.speaker)
+        yield Said(f"{who}: {one.share:.0%} of the talk, {one.turns} turns, {one.words} words")
 
 
 def _told(item: Item, names: Mapping[str, str]) -> str:
@@ -131,6 +151,23 @@ def _told(item: Item, names: Mapping[str, str]) -> str:
     if item.due:
         more.append(f"by {item.due}")
     return f"{item.text} ({', '.join(more)})" if more else item.text
+
+
+_PARTS: Final[
+    dict[str, tuple[Kind, Callable[[MeetingFinding, Mapping[str, str]], Iterator[Said]]]]
+] = {
+    "summary": ("summary", _summary),
+    "chapters": ("chapters", _chapters),
+    "decisions": ("items", partial(_items, "decision")),
+    "actions": ("items", partial(_items, "action")),
+    "questions": ("items", partial(_items, "question")),
+    "dates": ("items", partial(_items, "date")),
+    "figures": ("items", partial(_items, "figure")),
+    "sentiment": ("sentiment", _sentiment),
+    "statistics": ("statistics", _statistics),
+}
+"""Parts that are found out: the finding they are of, and its sentences. People are among the facts,
+and the transcript comes last."""
 
 
 # ── Markdown ─────────────────────────────────────────────────────────────────────────────────
@@ -151,7 +188,7 @@ def _lines(minutes: Minutes, head: Transcript, segments: Segments) -> Iterator[s
         yield f"| {label} | {escape(value)} |"
     for section in minutes.sections:
         yield ""
-        yield f"## {section.title}"
+        yield f"## {escape(section.title)}"
         yield ""
         if section.missing is not None:
             yield f"*{section.missing}*"
@@ -159,8 +196,10 @@ def _lines(minutes: Minutes, head: Transcript, segments: Segments) -> Iterator[s
             lead = f"{number}. " if section.numbered else "- "
             at = "" if one.start is None else f" [{stamp(one.start)}]"
             yield f"{lead}{escape(one.text)}{at}"
+    if minutes.transcript is None:
+        return
     yield ""
-    yield "## Transcript"
+    yield f"## {escape(minutes.transcript)}"
     for block in blocks(head, segments, STANDARD):
         name = f"**{escape(block.label)}:** " if block.label else ""
         yield ""
@@ -180,16 +219,19 @@ def docx(minutes: Minutes, head: Transcript, segments: Segments, out: BinaryIO) 
             cells = table.add_row().cells
             cells[0].text, cells[1].text = label, wording.clean(value)
         for section in minutes.sections:
-            document.add_heading(section.title, 1)
+            document.add_heading(wording.clean(section.title), 1)
             if section.missing is not None:
                 document.add_paragraph(section.missing)
             style = "List Number" if section.numbered else "List Bullet"
             for one in section.sentences:
                 at = "" if one.start is None else f" [{stamp(one.start)}]"
                 document.add_paragraph(f"{wording.clean(one.text)}{at}", style=style)
-        document.add_heading("Transcript", 1)
+        if minutes.transcript is not None:
+            document.add_heading(wording.clean(minutes.transcript), 1)
 
-    documents.word(head, segments, out, STANDARD, front)
+    words = segments if minutes.transcript is not None else lambda: iter(())
+    bare = head if minutes.transcript is not None else replace(head, coverage=Coverage(0, 0))
+    documents.word(bare, words, out, STANDARD, front)
 
 
 WRITERS: Final[dict[Form, Callable[[Minutes, Transcript, Segments, BinaryIO], None]]] = {

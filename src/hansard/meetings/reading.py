@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -31,7 +31,7 @@ from hansard.insight.findings import (
 from hansard.model import Value
 from hansard.store import archived, meetings
 from hansard.store.database import Database
-from hansard.store.meetings import Correction
+from hansard.store.meetings import Correction, Found
 from hansard.store.tables import IS_OPEN, jobs, segments
 
 TYPES: dict[Kind, type[Value]] = {
@@ -41,6 +41,9 @@ TYPES: dict[Kind, type[Value]] = {
     "sentiment": Sentiment,
     "statistics": Statistics,
 }
+
+_CITING = ("summary", "chapters", "items")
+"""Kinds that say where they rest."""
 
 NEAR = 5.0
 """Seconds by which a chapter may begin elsewhere and still be the one that was corrected."""
@@ -80,6 +83,7 @@ class MeetingFinding(Value, frozen=True, omit_defaults=False):
     created: float
     """Seconds since the epoch."""
     value: Any
+    """``null``: there is no answer in this language; the source's notes say so."""
     times: dict[int, float]
     """Where the segments begin that are cited: position → seconds."""
     keys: tuple[str, ...] = ()
@@ -106,20 +110,39 @@ def shown(database: Database, tenant: str, job: str, kind: Kind) -> MeetingFindi
         if found is None:
             raise NotMadeYet(*_why(connection, job, kind), retry_after=5.0)
         said = meetings.corrections_of(connection, job, (kind,))
-        value: Any = msgspec.json.decode(found.body, type=TYPES[kind])
-        starts = _starts(connection, job) if said or kind in ("summary", "items") else {}
+        starts = _starts(connection, job) if said or kind in _CITING else {}
+    return _shown(found, row.wording, said, starts)
+
+
+def every(connection: sa.Connection, job: str, said: Sequence[Correction]) -> dict[str, Any]:
+    """All findings of a meeting by their kind, with what people ``said`` about them."""
+    row = meetings.row(connection, job)
+    found = [one for one in meetings.found_of(connection, job) if one.kind in TYPES]
+    starts = _starts(connection, job) if found else {}
+    return {
+        one.kind: _shown(
+            one, row.wording, [told for told in said if told.target == one.kind], starts
+        )
+        for one in found
+    }
+
+
+def _shown(
+    found: Found, wording: int, said: Sequence[Correction], starts: Mapping[int, float]
+) -> MeetingFinding:
+    kind = cast("Kind", found.kind)
+    value: Any = None if found.body == "null" else msgspec.json.decode(found.body, type=TYPES[kind])
     value, keys, corrected = _corrected(kind, value, said, starts)
-    cited = sorted(_cited(value))
     return MeetingFinding(
         kind,
         found.version,
         found.wording,
-        found.wording != row.wording,
+        found.wording != wording,
         corrected,
         msgspec.json.decode(found.source, type=Source),
         found.created,
         value,
-        {at: starts[at] for at in cited if at in starts},
+        {at: starts[at] for at in sorted(_cited(value)) if at in starts},
         keys,
     )
 
@@ -156,6 +179,8 @@ def _corrected(
     kind: Kind, value: Any, said: Sequence[Correction], starts: Mapping[int, float]
 ) -> tuple[Any, tuple[str, ...], bool]:
     """The value, the keys of its items, and whether people changed it."""
+    if value is None:
+        return None, (), False
     if kind == "items":
         return _items(value, said, starts)
     changed = False

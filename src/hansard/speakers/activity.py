@@ -128,9 +128,7 @@ def spoken(odds: NDArray[np.float32], blocks: Callable[[], Iterator[Frames]]) ->
     return bridged(_bounds(_smoothed(score)))
 
 
-def _fitted(
-    blocks: Callable[[], Iterator[Frames]], chosen: NDArray[np.bool_]
-) -> mixtures.Mixture:
+def _fitted(blocks: Callable[[], Iterator[Frames]], chosen: NDArray[np.bool_]) -> mixtures.Mixture:
     """A mixture of evenly spread frames among the chosen."""
     every = -(-int(chosen.sum()) // _MOST)
     keep = np.zeros(len(chosen), np.bool_)

@@ -1,8 +1,9 @@
-"""Whose words are these: segments get speakers by time, and are split where the speaker changes. Pure.
+"""Whose words are these: segments get speakers, and are split where the speaker changes. Pure.
 
-A word belongs to whoever speaks for most of it; where nobody does, to whoever speaks nearest. A word
-between two of somebody else's stays theirs unless the turns say clearly that it is not: a change of
-speaker is never placed to a twentieth of a second, and sentences that flicker cannot be read.
+A word belongs to whoever speaks for most of it; where nobody does, to whoever speaks nearest. A
+word between two of somebody else's stays theirs unless the turns say clearly that it is not: a
+change of speaker is never placed to a twentieth of a second, and sentences that flicker cannot be
+read.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def assigned(segments: Iterable[Segment], turns: Iterable[Turn]) -> Iterator[Seg
     """Segments with speakers, one at a time.
 
     No word is lost, changed or moved. Segments without words are not split; they go to whoever
-    speaks most of them. What is split loses its tokens, which nobody can divide, keeps its measures of
-    doubt, and begins a paragraph of its own. With no turns, segments come out as they went in.
+    speaks most of them. What is split loses its tokens, which nobody can divide, keeps its
+    measures of doubt, and begins a paragraph of its own. With no turns, segments come out as they went in.
     Doing it twice with the same turns changes nothing.
 
     Args:

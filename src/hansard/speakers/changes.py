@@ -8,6 +8,8 @@ its maxima. Rather too many than too few: clustering joins what belongs together
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,11 +35,11 @@ def pieces(frames: NDArray[np.float32], stretch: Bounds) -> list[Bounds]:
     first, last = stretch
     cuts = [0, *_maxima(frames), last - first]
     edges: list[int] = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         parts = -(-(end - start) // _LONGEST)
         edges += [start + (end - start) * part // parts for part in range(parts)]
     edges.append(last - first)
-    return [(first + a, first + b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [(first + a, first + b) for a, b in pairwise(edges)]
 
 
 def _maxima(frames: NDArray[np.float32]) -> list[int]:

@@ -53,6 +53,10 @@ class Diarization(Value, frozen=True):
     engine: str = "embedded"
 
 
+MOST_SPEAKERS = 40
+"""So many are told apart where nobody says how many there are."""
+
+
 class SpeakerHints(Value, frozen=True):
     """What is known beforehand. ``speakers`` is exact and outdoes the other two.
 
@@ -82,8 +86,8 @@ class SpeakerHints(Value, frozen=True):
         return self.min_speakers or 1, self.max_speakers or MOST_SPEAKERS
 
 
-MOST_SPEAKERS = 40
-"""So many are told apart where nobody says how many there are."""
+NO_HINTS = SpeakerHints()
+"""Nothing is known."""
 
 
 class Diarizer(Protocol):
@@ -95,7 +99,7 @@ class Diarizer(Protocol):
         self,
         blocks: Iterable[Block],
         *,
-        hints: SpeakerHints = SpeakerHints(),
+        hints: SpeakerHints = NO_HINTS,
         speech: Sequence[Stretch] | None = None,
     ) -> Diarization:
         """Hear a recording and say who speaks when.

@@ -5,15 +5,16 @@ it. Then: where is speech (``activity``), where may the speaker change (``change
 are one voice (``gaussians``), who speaks in each twentieth of a second (``paths``), and what does
 each sound like (``voiceprint``).
 
-Memory does not grow with the audio but for a few numbers: 12 bytes a frame and 4 bytes a speaker for
-each 50 ms. Pieces are clustered in groups of :data:`_GROUP` first, and what is left of them, at most
-:data:`_LEFT` summaries, all together. The same audio gives the same answer, however it is cut.
+Memory does not grow with the audio but for a few numbers: 12 bytes a frame and 4 bytes a speaker
+for each 50 ms. Pieces are clustered in groups of :data:`_GROUP` first, and what is left of them, at
+most :data:`_LEFT` summaries, all together. The same audio gives the same answer, however it is cut.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,7 @@ from hansard.model import SAMPLE_RATE
 from hansard.speakers import activity, changes, features, gaussians, paths, voiceprint
 from hansard.speakers.activity import Bounds
 from hansard.speakers.diarizer import (
+    NO_HINTS,
     Diarization,
     SpeakerHints,
     Stretch,
@@ -73,7 +75,7 @@ class Embedded:
         self,
         blocks: Iterable[Block],
         *,
-        hints: SpeakerHints = SpeakerHints(),  # noqa: B008  # frozen: one for all calls is the same
+        hints: SpeakerHints = NO_HINTS,
         speech: Sequence[Stretch] | None = None,
     ) -> Diarization:
         """See ``Diarizer.diarize``."""
@@ -112,10 +114,15 @@ class _Tape:
         for first in range(0, self.length, _AT_ONCE):
             yield self.read(first, min(self.length, first + _AT_ONCE))
 
+    def parts(self, stretches: Iterable[Bounds]) -> Iterator[Frames]:
+        """All cepstra, stretch by stretch."""
+        for first, last in stretches:
+            yield self.read(first, last)
+
     def spectra(self, stretches: Iterable[Bounds]) -> Iterator[Frames]:
         """The cepstra that tell voices apart, stretch by stretch."""
-        for first, last in stretches:
-            yield np.ascontiguousarray(self.read(first, last)[:, _SPECTRAL])
+        for frames in self.parts(stretches):
+            yield np.ascontiguousarray(frames[:, _SPECTRAL])
 
 
 def _heard(blocks: Iterable[Block], tape: _Tape, *, listen: bool) -> NDArray[np.float32]:
@@ -157,7 +164,12 @@ def _told_apart(tape: _Tape, stretches: list[Bounds], hints: SpeakerHints) -> Di
     turns = list(_turns(stretches, path, tape.seconds))
     names = labels(turns)
     voices = [
-        Voice(names[str(speaker)], voiceprint.of(_frames_of(tape, stretches, path, speaker)), spoke)
+        Voice(
+            names[str(speaker)],
+            voiceprint.of(_frames_of(tape, stretches, path, speaker)),
+            spoke,
+            voiceprint.KIND,
+        )
         for speaker, spoke in _seconds(turns).items()
     ]
     ordered = in_order(turns)
@@ -231,7 +243,10 @@ def _followed(
             for rank, speaker in enumerate(ranked)
             if rank < fewest or frames[speaker] >= least
         ]
-        models = [paths.model(_frames_of(tape, stretches, path, speaker)) for speaker in kept]
+        models = [
+            paths.model(_frames_of(tape, stretches, path, speaker)[:, _SPECTRAL])
+            for speaker in kept
+        ]
         worths = [
             np.stack([paths.worth(model, frames) for model in models], axis=1)
             for frames in tape.spectra(stretches)
@@ -268,19 +283,17 @@ def _frames_of(
     """What a speaker says, evenly thinned out to what models are fitted to at most."""
     every = max(1, _held(path)[speaker] // paths.MOST)
     parts = []
-    for frames, own in zip(tape.spectra(stretches), path, strict=True):
+    for frames, own in zip(tape.parts(stretches), path, strict=True):
         mine = np.repeat(own == speaker, paths.STEP)[: len(frames)]
         if mine.any():
             parts.append(frames[mine][::every])
     return np.concatenate(parts)
 
 
-def _turns(
-    stretches: list[Bounds], path: list[NDArray[np.intp]], seconds: float
-) -> Iterator[Turn]:
+def _turns(stretches: list[Bounds], path: list[NDArray[np.intp]], seconds: float) -> Iterator[Turn]:
     for (first, last), own in zip(stretches, path, strict=True):
         cuts = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in pairwise(cuts):
             begin = (first + start * paths.STEP) / features.RATE + _LATE
             stop = min(last, first + end * paths.STEP) / features.RATE + _LATE
             yield Turn(round(begin, 3), round(min(stop, seconds), 3), str(int(own[start])))

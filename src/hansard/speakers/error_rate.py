@@ -1,8 +1,8 @@
 """How wrong a diarization is: the diarization error rate (DER) of NIST's Rich Transcription.
 
-``(missed speech + false alarm + speaker confusion) / speech of the reference``, all of it counted in
-seconds of speaker time, so that two who speak at once count twice. Each reference speaker is given
-at most one speaker of the answer, by the assignment under which they share the most time
+``(missed speech + false alarm + speaker confusion) / speech of the reference``, all of it counted
+in seconds of speaker time, so that two who speak at once count twice. Each reference speaker is
+given at most one speaker of the answer, by the assignment under which they share the most time
 (Kuhn-Munkres). A *collar* leaves out so many seconds on both sides of each boundary of the
 reference; the assignment is made without it.
 

@@ -49,11 +49,12 @@ def _mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
 @functools.cache
 def _filters() -> Frames:
     """Weights of each bin of the spectrum in each filter, shape ``(bins, filters)``."""
-    edges = np.linspace(*_mel(np.array([_LOW, _HIGH])), _FILTERS + 2)
+    low, high = _mel(np.array([_LOW, _HIGH])).tolist()
+    edges = np.linspace(low, high, _FILTERS + 2)
     bins = _mel(np.arange(_FFT // 2 + 1) * SAMPLE_RATE / _FFT)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    return np.asarray(np.maximum(0, np.minimum(rising, falling)), np.float32)
 
 
 @functools.cache
@@ -99,7 +100,6 @@ def deltas(frames: Frames, reach: int = 2) -> Frames:
     steps = range(1, reach + 1)
     length = len(frames)
     slope = sum(
-        step * (padded[reach + step :][:length] - padded[reach - step :][:length])
-        for step in steps
+        step * (padded[reach + step :][:length] - padded[reach - step :][:length]) for step in steps
     )
     return np.asarray(slope / np.float32(2 * sum(step * step for step in steps)), np.float32)

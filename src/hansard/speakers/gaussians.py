@@ -8,8 +8,8 @@ Gaussian is the generalised likelihood ratio; it is held against
 * what the extra parameters are worth by the Bayesian information criterion (S. Chen and P.
   Gopalakrishnan, *Speaker, environment and channel change detection and clustering via the
   Bayesian information criterion*, DARPA 1998), times :data:`_EVIDENCE`, and
-* how far one voice strays from itself when it says other words, by frame: with minutes of speech any
-  difference is significant, also that between a voice and itself.
+* how far one voice strays from itself when it says other words, by frame: with minutes of speech
+  any difference is significant, also that between a voice and itself.
 
 Two clusters are one as long as the loss is below either. The second bound is what keeps the
 number of speakers from growing with the length of a recording.
@@ -39,7 +39,7 @@ have one at all."""
 
 
 class Summaries(NamedTuple):
-    """Counts ``(n,)``, sums ``(n, d)`` and sums of outer products ``(n, d, d)`` of ``n`` stretches."""
+    """Of ``n`` stretches: counts ``(n,)``, sums ``(n, d)``, sums of products ``(n, d, d)``."""
 
     counts: Array
     sums: Array

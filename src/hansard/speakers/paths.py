@@ -1,15 +1,16 @@
 """Who speaks in each twentieth of a second: the best path through the speakers' models.
 
-Each speaker is a mixture of Gaussians fitted to what is taken for their speech; a path earns what the
-frames are worth under the models along it and pays for each change of speaker (A. Viterbi, 1967);
-models and path are made from each other a few times, as in M. Ben, M. Betser, F. Bimbot and G.
-Gravier, *Speaker diarization using bottom-up clustering based on a parameter-derived distance
+Each speaker is a mixture of Gaussians fitted to what is taken for their speech; a path earns what
+the frames are worth under the models along it and pays for each change of speaker (A. Viterbi,
+1967); models and path are made from each other a few times, as in M. Ben, M. Betser, F. Bimbot and
+G. Gravier, *Speaker diarization using bottom-up clustering based on a parameter-derived distance
 between adapted GMMs*, ICSLP 2004, and all who came after.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,7 @@ def _habits(
     changes: dict[tuple[int, int], int] = {}
     for part in path:
         cuts = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in pairwise(cuts):
             who = int(part[start])
             lengths.setdefault(who, []).append(end - start)
             if start:

@@ -49,16 +49,20 @@ def read(lines: Iterable[str], *, file: str | None = None) -> list[Turn]:
             continue
         try:
             onset, duration, speaker = float(fields[3]), float(fields[4]), fields[7]
-            if not (onset >= 0 and duration >= 0 and onset + duration < float("inf")):
-                raise ValueError(line)
         except (IndexError, ValueError) as error:
-            raise BadInput(
-                f"Line {number} is not RTTM: {line.strip()[:80]}",
-                hint="A line is: SPEAKER file 1 onset duration <NA> <NA> speaker <NA> <NA>.",
-            ) from error
+            raise _not_rttm(number, line) from error
+        if not (onset >= 0 and duration >= 0 and onset + duration < float("inf")):
+            raise _not_rttm(number, line)
         if file is None or fields[1] == file:
             turns.append(Turn(onset, round(onset + duration, 6), speaker))
     return turns
+
+
+def _not_rttm(number: int, line: str) -> BadInput:
+    return BadInput(
+        f"Line {number} is not RTTM: {line.strip()[:80]}",
+        hint="A line is: SPEAKER file 1 onset duration <NA> <NA> speaker <NA> <NA>.",
+    )
 
 
 def _word(name: str) -> str:

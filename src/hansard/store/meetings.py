@@ -103,6 +103,12 @@ def row(connection: sa.Connection, job: str, tenant: str | None = None) -> sa.Ro
     return found
 
 
+def revision_of(connection: sa.Connection, job: str) -> int | None:
+    """The revision of a meeting; ``None`` where a job has none."""
+    found = connection.execute(_ONE, {"of": job}).first()
+    return None if found is None else int(found.revision)
+
+
 def find(connection: sa.Connection, name: str, tenant: str | None = None) -> sa.Row[Any]:
     """The meeting with this id, or the only one whose id begins or ends so.
 
@@ -235,17 +241,14 @@ _NEWEST = (
     .subquery()
 )
 _ALL_IN_FORCE = (
-    sa.select(
-        findings.c.kind, findings.c.version, findings.c.wording, findings.c.source,
-        findings.c.created,
-    )
+    sa.select(findings)
     .join(
         _NEWEST,
         sa.and_(findings.c.kind == _NEWEST.c.kind, findings.c.version == _NEWEST.c.version),
     )
     .where(findings.c.job == _JOB)
     .order_by(findings.c.kind)
-)  # fmt: skip
+)
 
 
 def finding(connection: sa.Connection, job: str, kind: str) -> Found | None:
@@ -255,11 +258,9 @@ def finding(connection: sa.Connection, job: str, kind: str) -> Found | None:
 
 
 def found_of(connection: sa.Connection, job: str) -> list[Found]:
-    """What was found out, without the findings themselves: their bodies are empty."""
-    return [
-        Found(row.kind, row.version, row.wording, row.source, "", row.created)
-        for row in connection.execute(_ALL_IN_FORCE, {"of": job})
-    ]
+    """All findings in force, one of each kind that was made."""
+    found = connection.execute(_ALL_IN_FORCE, {"of": job})
+    return [Found(*(getattr(row, n) for n in Found.__struct_fields__)) for row in found]
 
 
 def put_finding(
@@ -290,6 +291,9 @@ def put_finding(
 # ── corrections ──────────────────────────────────────────────────────────────────────────────
 
 
+_LAST_CORRECTION = sa.select(sa.func.max(corrections.c.id)).where(corrections.c.job == _JOB)
+
+
 def correct(
     connection: sa.Connection,
     job: str,
@@ -301,14 +305,21 @@ def correct(
     by: str,
     now: float,
 ) -> None:
-    """Note what somebody changed; ``None`` is nothing there before, or removed."""
+    """Note what somebody changed; ``None`` is nothing there before, or removed.
+
+    Corrections of a meeting have ids in the order in which they were made.
+    """
 
     def written(value: Any) -> str | None:
         return None if value is None else msgspec.json.encode(value).decode()
 
+    last = connection.scalar(_LAST_CORRECTION, {"of": job})
+    number = ids.new_id(now)
+    if last is not None and number <= last:  # in the same millisecond, or by another's clock
+        number = ids.new_id((ids.made(last) or now) + 0.002)
     connection.execute(
         corrections.insert().values(
-            id=ids.new_id(now), job=job, target=target, place=place,
+            id=number, job=job, target=target, place=place,
             before=written(before), after=written(after), by=by, at=now,
         )
     )  # fmt: skip

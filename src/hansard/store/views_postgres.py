@@ -121,7 +121,10 @@ def transcript_query(*, words: bool) -> sa.TextClause:
                    row_number() OVER (ORDER BY position) AS number, text
             FROM pieces
         )
-        SELECT left(t.head, -1) || ',"text":' || coalesce((
+        SELECT left(t.head, -1) || coalesce((
+            SELECT ',"speakers":' || CAST(json_object_agg(label, name) AS text) FROM speakers
+            WHERE job = t.job AND name IS NOT NULL HAVING count(*) > 0), '')
+        || ',"text":' || coalesce((
             SELECT CAST(to_json(string_agg(
                 CASE number WHEN 1 THEN text ELSE piece END, '' ORDER BY position
             )) AS text) FROM read), '""') || ',"segments":[' || coalesce((

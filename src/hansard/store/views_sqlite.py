@@ -77,7 +77,10 @@ def transcript_query(*, words: bool) -> sa.TextClause:
     """Head, text and segments as one JSON text."""
     left_out = "'$.tokens'" if words else "'$.tokens', '$.words'"
     return sa.text(f"""
-        SELECT substr(t.head, 1, length(t.head) - 1) || ',"text":' || json_quote(coalesce((
+        SELECT substr(t.head, 1, length(t.head) - 1) || coalesce((
+            SELECT ',"speakers":' || json_group_object(label, name) FROM speakers
+            WHERE job = t.job AND name IS NOT NULL HAVING count(*) > 0), '')
+        || ',"text":' || json_quote(coalesce((
             SELECT group_concat(piece, '') FROM (
                 SELECT CASE WHEN before IS NULL THEN ''
                             WHEN before = paragraph THEN ' '
