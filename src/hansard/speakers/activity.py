@@ -35,8 +35,10 @@ _PIECE = 2 * SAMPLE_RATE // VAD_FRAME * VAD_FRAME
 _WARM = SAMPLE_RATE // VAD_FRAME * VAD_FRAME
 """… after so many before them, whose probabilities are not used."""
 
-_SURELY, _HARDLY = 0.5, 0.05
-"""Probabilities from which a frame shows what speech sounds like, and up to which what does not."""
+_SURELY = (0.5, 0.3, 0.2)
+"""Probabilities from which a frame shows what speech sounds like; the first that enough reach."""
+_HARDLY = 0.05
+"""Probability up to which a frame shows what is no speech."""
 _ENOUGH = 100
 """Frames of each without which there is nothing to fit, and Silero is believed alone."""
 _MOST = 20_000
@@ -48,8 +50,6 @@ _LOUDEST = 10.0
 """Most that a frame's ratio counts for, either way."""
 _LEANING = 2.6
 """Added to the sum: with nothing else to go by, speech begins at a probability of 0.07."""
-_ALONE = -0.6
-"""Added instead where Silero stands alone: a probability of 0.65."""
 _CHANGE = 8.0
 """What a change between speech and silence costs."""
 _BRIDGED = round(0.3 * features.RATE)
@@ -112,10 +112,11 @@ def spoken(odds: NDArray[np.float32], blocks: Callable[[], Iterator[Frames]]) ->
     if not len(odds) or not total:
         return []
     by_frame = np.interp(middles, np.arange(len(odds)), odds).astype(np.float32)
-    sure = by_frame > _odds(np.array([_SURELY], np.float32))
+    reached = (by_frame > level for level in _odds(np.array(_SURELY, np.float32)))
+    sure = next((frames for frames in reached if frames.sum() >= _ENOUGH), None)
     hardly = by_frame < _odds(np.array([_HARDLY], np.float32))
-    if sure.sum() < _ENOUGH or hardly.sum() < _ENOUGH:
-        score = by_frame + _ALONE
+    if sure is None or hardly.sum() < _ENOUGH:
+        score = by_frame
     else:
         speech, silence = (_fitted(blocks, chosen) for chosen in (sure, hardly))
         at = 0

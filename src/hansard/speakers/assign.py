@@ -29,8 +29,8 @@ def assigned(segments: Iterable[Segment], turns: Iterable[Turn]) -> Iterator[Seg
     """Segments with speakers, one at a time.
 
     No word is lost, changed or moved. Segments without words are not split; they go to whoever
-    speaks most of them. What is split loses its tokens, which nobody can divide, keeps its
-    measures of doubt, and begins a paragraph of its own. With no turns, segments come out as they went in.
+    speaks most of them. What is split loses its tokens, which nobody can divide, keeps its measures
+    of doubt, and begins a paragraph of its own. With no turns, segments come out as they went in.
     Doing it twice with the same turns changes nothing.
 
     Args:
