@@ -22,7 +22,6 @@ from hansard.formats import wording
 from hansard.formats.layout import Segments
 from hansard.formats.registry import Format
 from hansard.meetings import reading
-from hansard.model import Segment, Transcript
 from hansard.store import meeting_views, meetings, transcripts
 from hansard.store.database import Database
 from hansard.store.meeting_views import Filter
@@ -32,9 +31,6 @@ PIECE = 256 * 1024
 
 _encode = msgspec.json.Encoder().encode
 
-_SEGMENTS = 200
-"""Segments that are written at once."""
-
 _SHORT = 1000
 """Segments up to which a transcript is held while it is written in all formats: 5 MB."""
 
@@ -42,7 +38,8 @@ _SHORT = 1000
 def lines(database: Database, tenant: str, wanted: Filter) -> Iterator[bytes]:
     """A line of JSON for each meeting: what it is, who spoke, what was found, corrected and said.
 
-    In pieces: a line ends with a newline, a piece anywhere.
+    Segments are as they are stored: they name speakers by labels, which ``speakers`` explains. In
+    pieces: a line ends with a newline, a piece anywhere.
     """
     return _gathered(_lines(database, tenant, wanted))
 
@@ -59,24 +56,10 @@ def _lines(database: Database, tenant: str, wanted: Filter) -> Iterator[bytes]:
             yield b',"archived":true}\n'
             continue
         if head is not None:
-            yield b',"transcript":'
-            yield from _transcript(head, transcripts.stream(database, job))
+            yield b',"transcript":' + _encode(head)[:-1] + b',"segments":['
+            yield from meeting_views.bodies(database, job)
+            yield b"]}"
         yield b"}\n"
-
-
-def _transcript(head: Transcript, segments: Iterable[Segment]) -> Iterator[bytes]:
-    yield _encode(head)[:-1]
-    yield b',"segments":['
-    first = True
-    held: list[bytes] = []
-    for segment in segments:
-        held.append(_encode(segment))
-        if len(held) == _SEGMENTS:
-            yield (b"" if first else b",") + b",".join(held)
-            first, held = False, []
-    if held:
-        yield (b"" if first else b",") + b",".join(held)
-    yield b"]}"
 
 
 def _about(database: Database, tenant: str, job: str) -> bytes | None:

@@ -244,3 +244,29 @@ def every_line(database: Database, job: str) -> Iterator[Line]:
     while piece := look(after=last):
         yield from piece
         last = piece[-1].position
+
+
+_PIECE = (
+    _ROWS.where(segments.c.position > sa.bindparam("after"))
+    .order_by(segments.c.position)
+    .limit(PIECE)
+    .subquery()
+)
+_BODIES = sa.select(
+    sa.func.max(_PIECE.c.position).label("last"),
+    sa.func.count().label("found"),
+    sa.func.aggregate_strings(_PIECE.c.body, ",").label("bodies"),
+)
+
+
+def bodies(database: Database, job: str) -> Iterator[bytes]:
+    """The JSON of all segments as it is stored, with commas between, a piece at a time."""
+    last = -1
+    while True:
+        with database.read() as connection:
+            row = connection.execute(_BODIES, {"of": job, "after": last}).one()
+        if row.found:
+            yield (b"" if last < 0 else b",") + row.bodies.encode()
+        if row.found < PIECE:
+            return
+        last = row.last
