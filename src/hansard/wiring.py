@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
     from hansard.jobs.deliveries import Deliveries
     from hansard.jobs.rows import Unit
     from hansard.search.fitting import Embedders
-    from hansard.search.library import Nearest
+    from hansard.search.library import Near, Nearest
+    from hansard.search.vectors import Vectors
     from hansard.speech.lease import Models
     from hansard.store.archive import Archive
 
@@ -116,7 +118,8 @@ class House:
         media = cage or self._cage or Uncaged()
         self.parts = transcription.Parts(settings, self.queue, self.files, media)
         self._models: Models | None = None
-        self._embedders: Embedders | None = None
+        self._by_meaning: tuple[Embedders, Vectors] | None = None
+        self._guard = threading.Lock()
         self._crew: Crew | None = None
         self._attendance: attendance.Attendance | None = None
         self._deliveries: Deliveries | None = None
@@ -174,10 +177,12 @@ class House:
             self._models = Models(self.settings, load=load)
         return self._models
 
-    def nearest(self, tenant: str) -> Nearest | None:
-        """What finds passages by their meaning among a tenant's; ``None`` where nothing does."""
-        del tenant
-        return None
+    def nearest(self, tenant: str) -> Nearest:
+        """What finds passages by their meaning among a tenant's.
+
+        Comparing all vectors takes some milliseconds: call it where that holds nobody up.
+        """
+        return partial(self._near, tenant)
 
     # ── work ─────────────────────────────────────────────────────────────────────────────────
 
@@ -351,15 +356,31 @@ class House:
                 able.lanes, able.batch, partial(transcription.listen, self.parts, loaded)
             )
 
+    def _near(self, tenant: str, text: str, limit: int) -> list[Near] | None:
+        from hansard.search.library import Near
+
+        embedders, vectors = self._meaning()
+        current = embedders.current(tenant)
+        hits = vectors.nearest(tenant, current.id, current.embedder.embed_query(text), limit=limit)
+        return [Near(h.job, h.first, h.last, h.start, h.end, h.score) for h in hits] or None
+
     def _embed(self, job: Job) -> None:
         """Make the meeting that a job follows found by its meaning; fit the library where due."""
         assert job.parent is not None
-        if self._embedders is None:
-            from hansard.search.fitting import Embedders
+        embedders, _ = self._meaning()
+        embedders.embed(job.tenant, job.parent)
+        embedders.fit_if_due(job.tenant)
 
-            self._embedders = Embedders(self.database, self.settings.embeddings)
-        self._embedders.embed(job.tenant, job.parent)
-        self._embedders.fit_if_due(job.tenant)
+    def _meaning(self) -> tuple[Embedders, Vectors]:
+        """What makes vectors, and what compares them; one of each in a process."""
+        with self._guard:
+            if self._by_meaning is None:
+                from hansard.search.fitting import Embedders
+                from hansard.search.vectors import Vectors
+
+                made = Embedders(self.database, self.settings.embeddings)
+                self._by_meaning = made, Vectors(self.database)
+            return self._by_meaning
 
     def tidy(self) -> None:
         """Free what dead workers held, and remove what they left and nobody needs."""
@@ -393,6 +414,8 @@ class House:
             self._permits.close()
         if self._models is not None:
             self._models.close()
+        if self._by_meaning is not None:
+            self._by_meaning[0].close()
         if self._cage is not None:
             self._cage.close()
         self.archive.close()

@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute
 from hansard import __version__
 from hansard.api import (
     answers,
+    ask,
     catalogue,
     description,
     direct,
@@ -66,6 +67,7 @@ _RESOURCES = (
     statistics,
     webhooks,
     search,
+    ask,
     live,
     meeting_export,  # before meetings: there, "export" would be an id
     meetings,

@@ -172,12 +172,15 @@ async def search(request: Request, query: Annotated[SearchQuery, Query()]) -> Re
     ones: `corrected` says which.
     """
     at, who = desk(request), client(request)
+    asked = query.asked()
+    # Comparing vectors takes longer than a look into the store, which others wait for.
+    sought = await at.work(library.sought, asked, at.house.nearest(who.tenant))
     found = await at.read(
         library.search,
         at.reader,
         who.tenant,
-        query.asked(),
-        nearest=at.house.nearest(who.tenant),
+        asked,
+        nearest=sought,
         cursor=query.cursor,
         limit=query.limit,
         with_facets=query.facets,

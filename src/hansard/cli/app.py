@@ -16,6 +16,7 @@ import typer.core
 from hansard import __version__
 from hansard.cli import (
     archive,
+    ask,
     check,
     database,
     doctor,
@@ -65,6 +66,7 @@ app.command("check")(check.check)
 app.command("export")(export.export)
 app.command("search")(search.search)
 app.add_typer(search.app, name="searches")
+app.command("ask")(ask.ask)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(meetings.app, name="meetings")
 app.add_typer(models.app, name="models")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Owner = Literal["speaker", "named", "asked", "nobody"]
@@ -49,20 +48,3 @@ class Grammar(NamedTuple):
     """Whether a sentence without marks is surely a question."""
     tag: re.Pattern[str]
     """Ends a statement with a question mark: "…, isn't it?"."""
-
-
-LANGUAGES = ("de", "en", "es", "fr")
-
-
-@lru_cache(maxsize=8)
-def of(language: str | None) -> Grammar | None:
-    """The grammar of a language; ``None``: there is none."""
-    if language == "en":
-        from hansard.insight import english
-
-        return english.grammar()
-    if language in LANGUAGES:
-        from hansard.insight import european
-
-        return european.grammar(language)
-    return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hansard.insight import actions, calendar, decisions, figures, grammar, questions
+from hansard.insight import actions, calendar, decisions, figures, grammars, questions
 from hansard.insight.findings import ITEM_KINDS, Item, ItemKind, Items, Occasion
 from hansard.insight.languages import Stems, words
 from hansard.insight.names import Names
@@ -38,7 +38,7 @@ def find(
     sentences = split(segments)
     language, guessed = language_of(sentences, occasion.language)
     notes = list(_notes(language, occasion, guessed=guessed and bool(sentences)))
-    rules = grammar.of(language)
+    rules = grammars.of(language)
     marked, punctuated = is_marked(segments), is_punctuated(segments)
     held = calendar.day_of(occasion.held)
     names = Names(sentences, occasion, capitals=marked and language != "de")
@@ -69,7 +69,7 @@ def _notes(language: str | None, occasion: Occasion, *, guessed: bool) -> Iterat
             if language
             else "The language is not known."
         )
-    if language not in grammar.LANGUAGES and (language or guessed):
+    if language not in grammars.LANGUAGES and (language or guessed):
         yield (
             "Tasks, decisions, dates and figures are found in English, German, French and Spanish "
             "only; here only questions that end with a question mark are."

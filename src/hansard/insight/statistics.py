@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from hansard.insight import grammar, questions
+from hansard.insight import grammars, questions
 from hansard.insight.findings import Occasion, SpeakerShare, Statistics
 from hansard.insight.names import Names
 from hansard.insight.sentences import is_marked, is_punctuated, language_of, split
@@ -207,7 +207,7 @@ def _interruptions(spoken: Sequence[_Stretch]) -> tuple[Counter[str], Counter[st
 def _asked(segments: Sequence[Segment], occasion: Occasion) -> Counter[str | None]:
     sentences = split(segments)
     language, _ = language_of(sentences, occasion.language)
-    rules, punctuated = grammar.of(language), is_punctuated(segments)
+    rules, punctuated = grammars.of(language), is_punctuated(segments)
     names = Names(sentences, occasion, capitals=is_marked(segments) and language != "de")
     found: Counter[str | None] = Counter()
     for sentence in sentences:

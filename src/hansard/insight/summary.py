@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hansard.insight import grammar, vectors
+from hansard.insight import grammars, vectors
 from hansard.insight.findings import Occasion, Statement, Summary
 from hansard.insight.languages import Stems
 from hansard.insight.sentences import Sentence, language_of, split
@@ -127,7 +127,7 @@ def _prior(
     sentences: Sequence[Sentence], said: Sequence[Sequence[str]], language: str | None
 ) -> NDArray[np.float64]:
     """Where a reader would begin: sentences that say much; those that decide something more so."""
-    rules = grammar.of(language)
+    rules = grammars.of(language)
     prior = np.asarray([1.0 + min(len(set(stems)), 12) / 6 for stems in said], np.float64)
     if rules:
         for at, sentence in enumerate(sentences):

@@ -11,12 +11,12 @@ import msgspec
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from hansard.errors import BadRequest
+from hansard.errors import BadRequest, HansardError
 from hansard.model import Value
 from hansard.search import excerpts, facets, fulltext, fusion, spelling
+from hansard.search.excerpts import Passage
 from hansard.search.facets import Facets
 from hansard.search.fulltext import Found, Ranked
-from hansard.search.excerpts import Passage
 from hansard.search.query import Filters, Query, narrowed, parse
 from hansard.search.snippets import Marker, Snippet
 from hansard.store.database import Database
@@ -112,7 +112,7 @@ def search(
     tenant: str,
     asked: Asked,
     *,
-    nearest: Nearest | None = None,
+    nearest: Nearest | Sought | None = None,
     cursor: str | None = None,
     limit: int = 20,
     with_facets: bool = False,
@@ -123,7 +123,7 @@ def search(
         database: the store.
         tenant: whose meetings.
         asked: what is looked for.
-        nearest: finds by meaning; ``None`` where nothing does.
+        nearest: finds by meaning, or what it has found (:func:`sought`); ``None``: nothing does.
         cursor: ``next`` of the page before.
         limit: meetings on a page.
         with_facets: count what the search may be narrowed by.
@@ -135,10 +135,10 @@ def search(
     query = parse(asked.q)
     query = replace(query, filters=narrowed(query.filters, asked.filters))
     after = None if cursor is None else _place(cursor)
-    sought = _sought(query, asked.mode, nearest)
+    found = nearest if isinstance(nearest, Sought) else _sought(query, asked.mode, nearest)
     with database.read() as connection:
         order = _ordered(
-            connection, tenant, query, sought, newest=None if after is None else after.newest
+            connection, tenant, query, found, newest=None if after is None else after.newest
         )
         every = order.found.meetings
         rest: Sequence[Ranked] = every
@@ -170,7 +170,7 @@ def search(
 # ── by which way ─────────────────────────────────────────────────────────────────────────────
 
 
-class _Sought(Value, frozen=True):
+class Sought(Value, frozen=True):
     """What is near in meaning, and why there is nothing where it was wanted."""
 
     mode: Mode
@@ -178,20 +178,32 @@ class _Sought(Value, frozen=True):
     reason: str | None = None
 
 
-def _sought(query: Query, mode: Mode, nearest: Nearest | None) -> _Sought:
+def sought(asked: Asked, nearest: Nearest | None) -> Sought:
+    """What :func:`search` looks for by meaning first: for callers that must not hold up others.
+
+    Raises:
+        BadQuery: the query cannot be read.
+    """
+    return _sought(parse(asked.q), asked.mode, nearest)
+
+
+def _sought(query: Query, mode: Mode, nearest: Nearest | None) -> Sought:
     if mode == "text":
-        return _Sought(mode)
+        return Sought(mode)
     if not query.said:
-        return _Sought(mode, reason="There are no words to find the meaning of.")
-    found = None if nearest is None else nearest(query.said, _NEAREST)
+        return Sought(mode, reason="There are no words to find the meaning of.")
+    try:
+        found = None if nearest is None else nearest(query.said, _NEAREST)
+    except HansardError as error:  # whoever makes vectors failed: the words are there all the same
+        return Sought(mode, reason=f"The meaning could not be searched: {error.message}")
     if found is None:
         reason = "No meeting has been prepared for searching by meaning yet."
-        return _Sought(mode, reason=reason)
-    return _Sought(mode, found)
+        return Sought(mode, reason=reason)
+    return Sought(mode, found)
 
 
 def _ordered(
-    connection: sa.Connection, tenant: str, query: Query, sought: _Sought, *, newest: int | None
+    connection: sa.Connection, tenant: str, query: Query, sought: Sought, *, newest: int | None
 ) -> _Order:
     near = sought.near
     by_meaning = _meant(connection, tenant, query, near or (), newest)
