@@ -177,7 +177,9 @@ def _seat(plan: Plan, rng: np.random.Generator) -> tuple[float, NDArray[np.float
 
 
 def made(plan: Plan) -> tuple[Samples, Meeting]:
-    """Mono audio at 16 kHz and what is said in it; the same plan makes the same meeting.
+    """Mono audio at 16 kHz and what is said in it.
+
+    The same plan makes the same meeting in a fresh process; espeak-ng's noise goes on running.
 
     Raises:
         voices.FliteMissing, EspeakMissing: who speaks is not on this machine.

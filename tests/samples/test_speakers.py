@@ -29,12 +29,10 @@ def test_everybody_speaks_and_nobody_twice_in_a_row() -> None:
     assert all(1 <= len(texts) <= 5 for _, texts in said)
 
 
-def test_the_same_plan_makes_the_same_meeting_with_people_at_once() -> None:
+def test_people_talk_over_each_other_where_the_truth_says_so() -> None:
     people = (speakers.FIONA, speakers.BORIS)
     plan = speakers.Plan("short", people, 0.3, 2, -55, -70, 0.2, 3.0, 1.0, 0.5)
     pcm, meeting = speakers.made(plan)
-    again, _ = speakers.made(plan)
-    assert (pcm == again).all()
     assert meeting.seconds == round(len(pcm) / 16_000, 3)
     assert {one.speaker for one in meeting.sentences} == {"Fiona", "Boris"}
     over = [(a, b) for a, b in pairwise(meeting.sentences) if b.start < a.end]
