@@ -10,6 +10,7 @@ the stretch of each sentence before the echo; pauses inside a sentence count as 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import random
 import threading
 from collections.abc import Iterator
@@ -94,10 +95,10 @@ class EspeakMissing(RuntimeError):
 def _espeak() -> tuple[Any, Any, list[NDArray[np.int16]], threading.Lock]:
     """The library, started once for the process; its callback; what it has said; who may speak."""
     try:
-        import espeakng_loader
+        loader = importlib.import_module("espeakng_loader")
     except ImportError as error:
         raise EspeakMissing("pip install espeakng-loader, whose wheel holds espeak-ng") from error
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    library = ctypes.CDLL(loader.get_library_path())
     said: list[NDArray[np.int16]] = []
 
     def heard(samples: Any, length: int, events: Any) -> int:
@@ -110,7 +111,7 @@ def _espeak() -> tuple[Any, Any, list[NDArray[np.int16]], threading.Lock]:
         ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
     )
     callback = kind(heard)
-    rate = library.espeak_Initialize(_AT_ONCE, 0, espeakng_loader.get_data_path().encode(), 0)
+    rate = library.espeak_Initialize(_AT_ONCE, 0, loader.get_data_path().encode(), 0)
     if rate != _ESPEAK_RATE:
         raise EspeakMissing(f"espeak-ng did not start (answer {rate})")
     library.espeak_SetSynthCallback(callback)
@@ -177,7 +178,9 @@ def _seat(plan: Plan, rng: np.random.Generator) -> tuple[float, NDArray[np.float
 
 
 def made(plan: Plan) -> tuple[Samples, Meeting]:
-    """Mono audio at 16 kHz and what is said in it; the same plan makes the same meeting.
+    """Mono audio at 16 kHz and what is said in it.
+
+    The same plan makes the same meeting in a fresh process; espeak-ng's noise goes on running.
 
     Raises:
         voices.FliteMissing, EspeakMissing: who speaks is not on this machine.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hansard.model import Segment, Word
@@ -56,6 +56,7 @@ def transcripts(draw: st.DrawFn) -> list[Segment]:
     return segments
 
 
+@settings(max_examples=40)
 @given(transcripts(), turns)
 def test_no_word_is_lost_changed_or_moved(segments: list[Segment], who: list[Turn]) -> None:
     out = list(assigned(segments, who))
@@ -66,12 +67,14 @@ def test_no_word_is_lost_changed_or_moved(segments: list[Segment], who: list[Tur
     assert {s.end for s in segments} <= {s.end for s in out}
 
 
+@settings(max_examples=40)
 @given(transcripts(), turns)
 def test_twice_is_once(segments: list[Segment], who: list[Turn]) -> None:
     once = list(assigned(segments, who))
     assert list(assigned(once, who)) == once
 
 
+@settings(max_examples=40)
 @given(transcripts(), turns)
 def test_everybody_gets_a_speaker_who_speaks(segments: list[Segment], who: list[Turn]) -> None:
     known = {turn.speaker for turn in who}
@@ -79,6 +82,7 @@ def test_everybody_gets_a_speaker_who_speaks(segments: list[Segment], who: list[
     assert speakers <= known if known else speakers <= {None}
 
 
+@settings(max_examples=40)
 @given(transcripts(), turns)
 def test_a_paragraph_has_one_speaker(segments: list[Segment], who: list[Turn]) -> None:
     out = list(assigned(segments, who))

@@ -153,6 +153,7 @@ def test_the_cut_is_where_the_voice_changes() -> None:
     assert any(abs(first - 1150) <= 10 for first, _ in cuts)
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=60), min_size=1, max_size=6),
     st.integers(1, 3),

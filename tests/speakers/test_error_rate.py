@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hansard.speakers.diarizer import Turn
@@ -53,6 +53,7 @@ def test_silence() -> None:
     assert faults([Turn(0, 1, "x")], []).rate == 1
 
 
+@settings(max_examples=40)
 @given(turns, collars)
 def test_the_truth_has_no_faults(truth: list[Turn], collar: float) -> None:
     renamed = [Turn(t.start, t.end, t.speaker.lower()) for t in reversed(truth)]
@@ -60,6 +61,7 @@ def test_the_truth_has_no_faults(truth: list[Turn], collar: float) -> None:
     assert counted(found)[1:] == (0, 0, 0)
 
 
+@settings(max_examples=40)
 @given(turns, turns, collars)
 def test_the_parts_are_sane(truth: list[Turn], answer: list[Turn], collar: float) -> None:
     found = faults(truth, answer, collar=collar)
@@ -73,6 +75,7 @@ def test_the_parts_are_sane(truth: list[Turn], answer: list[Turn], collar: float
     assert back.confusion == pytest.approx(there.confusion)
 
 
+@settings(max_examples=40)
 @given(turns, turns)
 def test_no_other_assignment_is_better(truth: list[Turn], answer: list[Turn]) -> None:
     """Against the definition: sampled in quarters of a second, every assignment tried."""

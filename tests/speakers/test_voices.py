@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hansard.speakers.diarizer import Voice
@@ -82,6 +82,7 @@ def test_directions_are_compared_for_pyannote() -> None:
     assert by_name["Nobody"] < 0.1
 
 
+@settings(max_examples=40)
 @given(voices, names)
 def test_proposals_name_each_at_most_once(heard: list[Voice], ours: list[KnownVoice]) -> None:
     labelled = [Voice(f"S{i}", v.vector, v.seconds) for i, v in enumerate(heard)]
@@ -91,6 +92,7 @@ def test_proposals_name_each_at_most_once(heard: list[Voice], ours: list[KnownVo
     assert all(CONFIDENT <= one.confidence <= 1 for one in found)
 
 
+@settings(max_examples=40)
 @given(vectors, st.lists(st.tuples(vectors, st.floats(5, 900)), max_size=6))
 def test_memory_stays_between_what_was_heard(
     first: tuple[float, float], more: list[tuple[tuple[float, float], float]]
