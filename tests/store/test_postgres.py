@@ -22,6 +22,7 @@ from hansard.store import notices
 from hansard.store import postgres as module
 from hansard.store.address import parsed
 from hansard.store.postgres import Postgres
+from hansard.store.schema import SCHEMA
 from hansard.store.tables import keys
 
 ADD = sa.text("INSERT INTO shares VALUES (:name, '', 1)")
@@ -355,7 +356,7 @@ def test_a_schema_of_another_hansard_is_refused(postgres: str) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '0002'")
         refused(postgres, StoreOutdated, "older Hansard")
         Postgres(postgres, outdated=True).close()
-        connection.execute("UPDATE alembic_version SET version_num = '0003'")
+        connection.execute("UPDATE alembic_version SET version_num = %s", (SCHEMA,))
     Postgres(postgres.replace("postgresql://", "postgres://")).close()
 
 
