@@ -276,11 +276,12 @@ def measured(what: Any, server: psycopg.Connection[Any], jobs: int, count: int) 
             what.submit()
         all_done(lambda: what.left(server))
         whole = jobs / (time.perf_counter() - begun)
-    for _ in range(jobs):
+    ready = 2 * jobs
+    for _ in range(ready):
         what.submit()
     begun = time.perf_counter()
     with workers(what.words, count):
-        while what.left(server) > jobs * 0.95:  # they are up
+        while what.left(server) > ready * 0.95:  # they are up
             time.sleep(0.002)
         first, begun = what.left(server), time.perf_counter()
         all_done(lambda: what.left(server))

@@ -118,7 +118,7 @@ def seen(address: str, jobs: int) -> dict[str, Any]:
     with psycopg.connect(address, autocommit=True) as raw:
 
         def all_of(query: str) -> list[Any]:
-            return raw.execute(query).fetchall()  # type: ignore[arg-type]
+            return raw.execute(query).fetchall()
 
         ((there, ended),) = all_of("SELECT count(*), count(finished) FROM jobs")
         ((twice,),) = all_of("SELECT count(*) FROM windows WHERE attempt > 1")

@@ -356,7 +356,7 @@ def test_a_schema_of_another_hansard_is_refused(postgres: str) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '0002'")
         refused(postgres, StoreOutdated, "older Hansard")
         Postgres(postgres, outdated=True).close()
-        connection.execute("UPDATE alembic_version SET version_num = %s", [SCHEMA])
+        connection.execute("UPDATE alembic_version SET version_num = %s", (SCHEMA,))
     Postgres(postgres.replace("postgresql://", "postgres://")).close()
 
 

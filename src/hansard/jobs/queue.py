@@ -106,15 +106,12 @@ class Queue(Steps):
                 found = None
             left = True
             if found is not None:
-                left = found.state != "completed"
-                if found.state in ("failed", "cancelled"):
-                    self._see_room(connection, client.key, found.seconds, taking=True)
-                    states.revive(connection, found, by=client.key or client.tenant, now=now)
-                webhooks.also_tell(connection, found.id, webhook, now=now)
+                row = self._asked_before(connection, found, client, webhook, now)
+                left = row.state != "completed"
                 if request is not None and left:
                     wanted = {"request": rows.json(request)}
                     connection.execute(jobs.update().where(jobs.c.id == found.id).values(wanted))
-                row = states.row(connection, found.id)
+                    row = states.row(connection, found.id)
             else:
                 self._see_room(connection, client.key, seconds, taking=True)
                 recordings.add(connection, recording)
@@ -122,6 +119,21 @@ class Queue(Steps):
                 row = connection.execute(_INSERT, fresh).one()
             usage.add(connection, now, client.tenant, client.key, options.engine, calls=1)
             return rows.job(row), left
+
+    def _asked_before(
+        self,
+        connection: sa.Connection,
+        found: sa.Row[Any],
+        client: Client,
+        webhook: str | None,
+        now: float,
+    ) -> sa.Row[Any]:
+        """The job that is this very work, as it is now: taken up again where it had gone wrong."""
+        if found.state in ("failed", "cancelled"):
+            self._see_room(connection, client.key, found.seconds, taking=True)
+            states.revive(connection, found, by=client.key or client.tenant, now=now)
+        webhooks.also_tell(connection, found.id, webhook, now=now)
+        return states.row(connection, found.id)
 
     def find(self, recording: str, options: Options, client: Client = NOBODY) -> Job | None:
         """The client's job that did, does or would take up this very work, if there is one."""
