@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.api.conftest import Serve, Served
-from tests.search.library import BEGIN, DAY, add
+from tests.search.shelf import BEGIN, DAY, add
 
 from hansard.model import LOCAL
 from hansard.store import keys

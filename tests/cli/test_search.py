@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Command, refused
-from tests.search.library import BEGIN, DAY, add
+from tests.search.shelf import BEGIN, DAY, add
 
 from hansard.store.sqlite import Sqlite
 

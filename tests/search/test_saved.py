@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.search.library import add
+from tests.search.shelf import add
 
 from hansard.errors import BadQuery, InvalidField, TooMuch, UnknownSearch
 from hansard.search import saved

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.search.library import BEGIN, DAY, add, ask, found
+from tests.search.shelf import BEGIN, DAY, add, ask, found
 
 from hansard.errors import BadQuery, BadRequest
 from hansard.search import library

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from tests.search.library import add, found
+from tests.search.shelf import add, found
 
 from hansard.config import Settings
 from hansard.errors import StoreBroken

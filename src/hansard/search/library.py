@@ -13,11 +13,11 @@ from msgspec.structs import replace
 
 from hansard.errors import BadRequest
 from hansard.model import Value
-from hansard.search import facets, fulltext, fusion, passages, spelling
+from hansard.search import facets, fulltext, fusion, quotes, spelling
 from hansard.search.facets import Facets
 from hansard.search.fulltext import Found, Ranked
-from hansard.search.passages import Passage
 from hansard.search.query import Filters, Query, narrowed, parse
+from hansard.search.quotes import Passage
 from hansard.search.snippets import Marker, Snippet
 from hansard.store.database import Database
 from hansard.store.tables import meetings
@@ -145,7 +145,7 @@ def search(
         if after is not None:
             rest = [m for m in every if (-m.score, -m.number) > (-after.score, -after.number)]
         page = rest[:limit]
-        shown = passages.of(connection, order.query, page, order.found.rareness)
+        shown = quotes.of(connection, order.query, page, order.found.rareness)
         shown = _with_near(connection, shown, order, page)
         about = _about(connection, tenant, page)
         counted = facets.facets(connection, [one.job for one in every]) if with_facets else None
@@ -265,11 +265,11 @@ def _of_both(query: Query, found: Found, meant: list[Ranked], near: Sequence[Nea
 
 
 def _with_near(
-    connection: sa.Connection, shown: passages.Shown, order: _Order, page: Sequence[Ranked]
-) -> passages.Shown:
+    connection: sa.Connection, shown: quotes.Shown, order: _Order, page: Sequence[Ranked]
+) -> quotes.Shown:
     """The nearest passage of each meeting that the words alone did not show."""
     wanted = [order.near[one.job][0] for one in page if one.job in order.near]
-    return passages.joined(connection, shown, order.query, wanted)
+    return quotes.joined(connection, shown, order.query, wanted)
 
 
 def _about(connection: sa.Connection, tenant: str, page: Sequence[Ranked]) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def _about(connection: sa.Connection, tenant: str, page: Sequence[Ranked]) -> di
     return {row.job: row for row in connection.execute(mine).all()}
 
 
-def _hit(one: Ranked, about: Any, order: _Order, shown: passages.Shown, marker: Marker) -> Hit:
+def _hit(one: Ranked, about: Any, order: _Order, shown: quotes.Shown, marker: Marker) -> Hit:
     return Hit(
         one.job,
         marker.snippet(about.title, longest=500),
