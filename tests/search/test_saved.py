@@ -51,14 +51,19 @@ def test_they_are_kept_listed_and_deleted(database: Database) -> None:
         (last,) = saved.listing(connection, "local", before=listed[0].id)
         assert last.id == listed[1].id
         assert saved.find(connection, "local", first.id) == first
-        with pytest.raises(UnknownSearch):
-            saved.find(connection, "other", first.id)
+        for tenant, number in (("other", first.id), ("local", "\0")):
+            with pytest.raises(UnknownSearch):
+                saved.find(connection, tenant, number)
     with database.write() as connection:
         with pytest.raises(UnknownSearch):
             saved.delete(connection, "other", first.id)
         saved.delete(connection, "local", first.id)
     with database.read() as connection:
         assert [one.id for one in saved.listing(connection, "local")] == [second.id]
+
+
+def test_a_name_that_a_database_cannot_hold(database: Database) -> None:
+    assert keep(database, "a\0b", name="a\0b").name == "a\ufffdb"
 
 
 def test_what_cannot_be_saved(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ class SearchQuery(BaseModel):
     def asked(self) -> Asked:
         """The same as the library takes it."""
         wishes = [
-            Wish(field, value[:64])
+            Wish(field, value.replace("\0", " ")[:64])
             for field in _FIELDS
             for value in getattr(self, field)
             if value.strip()

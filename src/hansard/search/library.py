@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from hansard.errors import BadRequest, HansardError
 from hansard.model import Value
 from hansard.search import facets, fulltext, fusion, quotes, spelling
-from hansard.search.quotes import Passage
 from hansard.search.facets import Facets
 from hansard.search.fulltext import Found, Ranked
 from hansard.search.query import Filters, Query, narrowed, parse
+from hansard.search.quotes import Passage
 from hansard.search.snippets import Marker, Snippet
 from hansard.store.database import Database
 from hansard.store.tables import meetings

@@ -61,7 +61,8 @@ def save(
         InvalidField: the name is empty or too long.
         TooMuch: the tenant has :data:`MOST` already.
     """
-    if not 0 < len(name.strip()) <= _NAME:
+    name = name.replace("\0", "\ufffd").strip()  # PostgreSQL takes none in a text
+    if not 0 < len(name) <= _NAME:
         raise InvalidField(
             f"A saved search has a name of 1 to {_NAME} characters.", hint="Give it one."
         )
@@ -81,7 +82,7 @@ def save(
             id=number,
             tenant=tenant,
             key=key,
-            name=name.strip(),
+            name=name,
             query=msgspec.json.encode(Asked(q, "text")).decode(),
             webhook=webhook,
             created=now,
@@ -112,7 +113,8 @@ def find(connection: sa.Connection, tenant: str, number: str) -> Saved:
         UnknownSearch: there is none, or it is another tenant's.
     """
     chosen = sa.select(searches).where(searches.c.id == number, searches.c.tenant == tenant)
-    row = connection.execute(chosen).first()
+    # PostgreSQL takes no NUL, not even to say that there is no such row.
+    row = None if "\0" in number else connection.execute(chosen).first()
     if row is None:
         raise UnknownSearch(
             f"There is no saved search {number[:40]}.", hint="GET /api/v1/searches lists them."
