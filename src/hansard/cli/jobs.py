@@ -44,7 +44,7 @@ def list_jobs(
         for job in found:
             print(
                 f"{job.id}  {job.state:<9}  {progress.of(job).share:>4.0%}  {_when(job.created)}  "
-                f"{job.options.engine}/{job.options.model:<12}  {job.name}"
+                f"{_doing(job)}  {job.name}"
             )
 
 
@@ -121,8 +121,17 @@ def delete(job: JobArgument, *, data: DataOption = None) -> None:
     print(f"{found.id} is deleted{', and so is its recording' if alone else ''}")
 
 
+def _doing(job: Job) -> str:
+    """What a job is there for: its model, or what it finds out about another's transcript."""
+    if job.parent is not None:
+        return f"{job.kind} of {job.parent}"
+    return f"{job.options.engine}/{job.options.model:<12}"
+
+
 def _describe(job: Job) -> None:
     print(f"job        {job.id}")
+    if job.parent is not None:
+        print(f"kind       {job.kind}, of {job.parent}")
     print(f"state      {job.state}, step {job.step}")
     print(f"recording  {job.recording}")
     print(f"priority   {job.priority}, lane {job.lane}, for {job.tenant}")
