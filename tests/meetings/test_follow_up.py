@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from tests.jobs.conftest import submit
@@ -18,13 +19,15 @@ from tests.meetings.conftest import (
     work,
 )
 
+from hansard.config import MeetingSettings
 from hansard.errors import LeaseLost, MediaGone, NotMadeYet, UnknownJob, UnknownMeeting
 from hansard.jobs import claim, progress
 from hansard.jobs.queue import Queue
 from hansard.meetings import editing, follow_up, makers, reading
 from hansard.meetings.requests import Speakers
 from hansard.meetings.turns import Turn
-from hansard.store import meetings, voices
+from hansard.search import saved
+from hansard.store import index, meetings, voices
 from hansard.store.tables import deliveries, jobs, usage
 
 
@@ -89,6 +92,48 @@ def test_without_speakers_meaning_is_found_all_the_same(
     assert follow_ups(queue, job) == [("speakers", "failed"), ("insight", "completed")]
     assert speakers(queue, job) == [(None, segment.text) for segment in TALK]
     assert reading.shown(queue.database, "local", job, "summary").value.short
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        FOLLOWED,
+        MeetingSettings(follow_up=False),
+        MeetingSettings(follow_up=True, diarize="on", findings=()),
+    ],
+    ids=["all", "nothing", "speakers"],
+)
+@pytest.mark.usefixtures("made")
+def test_who_saved_a_search_is_told_once_all_is_known(
+    parts: Parts, queue: Queue, settings: MeetingSettings
+) -> None:
+    for q in ("budget", '"no such words"'):
+        with queue.database.write() as connection:
+            url = "https://example.org/hook"
+            saved.save(connection, "local", q, q, webhook=url, key=None, now=1.0)
+    job = hold(queue, settings=settings)
+
+    def told() -> list[str]:
+        with queue.database.read() as connection:
+            chosen = sa.select(deliveries.c.body).where(deliveries.c.event == saved.EVENT)
+            bodies = list(connection.scalars(chosen))
+        return [msgspec.json.decode(body)["data"]["meeting"]["id"] for body in bodies]
+
+    if settings.follow_up:
+        assert told() == []
+    work(parts)
+    assert told() == [job]
+    editing.change_text(editor(parts), job, 0, "Good evening about the budget.")
+    editing.ask_again(editor(parts), job)
+    work(parts)
+    assert told() == [job], "nobody is told twice of one meeting"
+
+
+@pytest.mark.usefixtures("made")
+def test_words_of_another_language_are_not_stemmed_as_english(queue: Queue) -> None:
+    job = hold(queue, language="de")
+    with queue.database.read() as connection:
+        assert not index.stale(connection, job)
 
 
 def test_finding_speakers_again_keeps_labels_names_and_what_people_said(

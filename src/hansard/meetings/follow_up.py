@@ -38,6 +38,7 @@ from hansard.meetings.turns import (
     turns_of,
 )
 from hansard.model import Job, Segment, Value
+from hansard.search import saved
 from hansard.store import index, meeting_views, meetings, recordings, transcripts, usage, voices
 from hansard.store.meetings import Correction, Heard
 from hansard.store.stored import as_json
@@ -64,7 +65,11 @@ def speakers(parts: Parts, unit: Unit) -> None:
     wanted = msgspec.json.decode(job.request or "{}", type=Speakers)
     apart = _channels(parts, job) > 1
     found = makers.Voices(()) if apart else makers.diarize(parts, job, wanted)
-    parts.queue.complete(unit, lambda connection: _tell(parts, connection, job, found, apart=apart))
+
+    def write(connection: sa.Connection) -> None:
+        _tell(parts, connection, job, found, wanted, apart=apart)
+
+    parts.queue.complete(unit, write)
 
 
 def _channels(parts: Parts, job: Job) -> int:
@@ -77,7 +82,13 @@ def _channels(parts: Parts, job: Job) -> int:
 
 
 def _tell(
-    parts: Parts, connection: sa.Connection, job: Job, found: makers.Voices, *, apart: bool
+    parts: Parts,
+    connection: sa.Connection,
+    job: Job,
+    found: makers.Voices,
+    wanted: Speakers,
+    *,
+    apart: bool,
 ) -> None:
     """Write who speaks, with all that people have said about it; the words stay as they are."""
     assert job.parent is not None
@@ -107,6 +118,8 @@ def _tell(
         connection, job.parent, TURNS, body, as_json(source), wording=wording, now=now
     )
     index.keep(connection, job.parent)
+    if wanted.then is None:
+        saved.note_matches(connection, job.parent, now=now)
 
 
 def _by_channel(segment: Segment, said: Sequence[Correction]) -> Segment:
@@ -190,7 +203,13 @@ def insight(parts: Parts, unit: Unit, embed: Callable[[Job], None] = lambda _: N
         if error.trouble != "permanent":
             raise  # tried again: what was found is not made again
         _log.warning("meeting %s is not found by meaning: %s", job.parent, error.message)
-    parts.queue.complete(unit, lambda _: None)
+    parent = job.parent
+    parts.queue.complete(unit, lambda connection: _tell_who_waits(connection, parent))
+
+
+def _tell_who_waits(connection: sa.Connection, job: str) -> None:
+    """All is known of a meeting by now: whoever saved a search that it matches is told."""
+    saved.note_matches(connection, job, now=time.time())
 
 
 def _keep(

@@ -13,7 +13,8 @@ from hansard.jobs import follow_ups, states
 from hansard.jobs.queue import Queue
 from hansard.meetings.requests import INSIGHT, SPEAKERS, Insight, Speakers
 from hansard.model import Job, Recording, Segment
-from hansard.store import index, meetings, recordings, transcripts
+from hansard.search import saved
+from hansard.store import index, meetings, recordings, terms, transcripts
 
 
 class Tally:
@@ -60,10 +61,12 @@ def begin(connection: sa.Connection, job: Job, tally: Tally, settings: MeetingSe
             "changed": now,
         },
     )
-    if title != index.title_of(job.name):
+    # It was indexed on its way, under the recording's name and before its language was known.
+    if title != index.title_of(job.name) or not terms.is_stemmed(head.language):
         index.keep(connection, job.id)
     wanted = msgspec.json.decode(job.request or "{}", type=Speakers)
-    follow(connection, job.id, settings, wanted, now=now)
+    if not follow(connection, job.id, settings, wanted, now=now):
+        saved.note_matches(connection, job.id, now=now)
 
 
 def _title(job: Job, recording: Recording) -> str:
@@ -85,15 +88,20 @@ def follow(
     wanted: Speakers,
     *,
     now: float,
-) -> None:
-    """Have speakers found, as far as that is wanted, and then what it all meant."""
+) -> bool:
+    """Have speakers found, as far as that is wanted, and then what it all meant.
+
+    Returns:
+        Whether anything follows.
+    """
     parent = states.row(connection, job)
     apart = settings.diarize != "off" if wanted.diarize is None else wanted.diarize
     if not (settings.follow_up or wanted.diarize):
-        return
+        return False
     then = INSIGHT if settings.follow_up and settings.findings else None
     if apart:
         asked = msgspec.structs.replace(wanted, then=then)
         follow_ups.add(connection, parent, SPEAKERS, asked, now=now)
     elif then is not None:
         follow_ups.add(connection, parent, INSIGHT, Insight(), now=now)
+    return apart or then is not None
