@@ -71,7 +71,7 @@ KINDS = {
 COUNTS_AS_KILL = frozenset({"worker", "point", "api", "front", "supervisor"})
 
 POINTS = [
-    "hansard.jobs.queue:Queue.claim_step:after",
+    "hansard.jobs.queue:Queue.claim_steps:after",
     "hansard.jobs.queue:Queue.add_windows:after",
     "hansard.jobs.queue:Queue.end_prepare:before",
     "hansard.jobs.queue:Queue.end_prepare:after",

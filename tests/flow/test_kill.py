@@ -22,7 +22,7 @@ POINTS = [
     ("hansard.store.files:Draft.keep:before", 1),
     ("hansard.store.files:Draft.keep:after", 1),
     ("hansard.jobs.queue:Queue.submit:after", 1),
-    ("hansard.jobs.queue:Queue.claim_step:after", 1),
+    ("hansard.jobs.queue:Queue.claim_steps:after", 1),
     ("hansard.jobs.queue:Queue.add_windows:before", 1),
     ("hansard.jobs.queue:Queue.add_windows:after", 1),
     ("hansard.jobs.queue:Queue.end_prepare:before", 1),
@@ -112,7 +112,7 @@ def test_kills_from_outside_are_not_held_against_the_work(
 ) -> None:
     folder = tmp_path / "run"
     for _ in range(6):  # one more than a unit has tries
-        run(folder, long_meeting, "hansard.jobs.queue:Queue.claim_step:after", 1)
+        run(folder, long_meeting, "hansard.jobs.queue:Queue.claim_steps:after", 1)
     assert run(folder, long_meeting) == 0
     assert written(folder) == written(undisturbed)
 

@@ -18,7 +18,7 @@ POINTS = [
     ("api", 1, "hansard.store.files:Draft.keep:after"),
     ("api", 1, "hansard.jobs.queue:Queue.submit:before"),
     ("api", 2, "hansard.jobs.queue:Queue.submit:after"),
-    ("worker", 2, "hansard.jobs.queue:Queue.claim_step:after"),
+    ("worker", 2, "hansard.jobs.queue:Queue.claim_steps:after"),
     ("worker", 1, "hansard.jobs.queue:Queue.add_windows:after"),
     ("worker", 2, "hansard.jobs.queue:Queue.end_prepare:before"),
     ("worker", 1, "hansard.jobs.queue:Queue.end_prepare:after"),
