@@ -170,6 +170,7 @@ def hold(
     name: str = "a",
     tenant: str = "local",
     settings: MeetingSettings = ALONE,
+    language: str = "en",
 ) -> str:
     """A job that is transcribed to these segments; its id is the meeting's."""
     job = submit(queue, name, tenant=tenant, seconds=20.0)
@@ -181,7 +182,7 @@ def hold(
 
     def write(connection: Any) -> None:
         tally = opening.Tally(segments)
-        head = Transcript(job.id, name, f"{name}.wav", 20.0, "sphinx", "en-us", language="en")
+        head = Transcript(job.id, name, f"{name}.wav", 20.0, "sphinx", "en-us", language=language)
         transcripts.save(connection, job.id, tally, lambda: head)
         opening.begin(connection, last.job, tally, settings)
 

@@ -124,7 +124,7 @@ def test_who_saved_a_search_is_told_once_all_is_known(
     work(parts)
     assert told() == [job]
     editing.change_text(editor(parts), job, 0, "Good evening about the budget.")
-    editing.ask_again(editor(parts), job)
+    editing.find_out(editor(parts), job)
     work(parts)
     assert told() == [job], "nobody is told twice of one meeting"
 

@@ -87,7 +87,7 @@ def job(row: sa.Row[Any]) -> Job:
 
 
 _UNTOUCHED: dict[str, Any] = {
-    **dict.fromkeys(("started", "finished", "failure", "prepared", "deadline")),
+    **dict.fromkeys(("started", "finished", "failure", "prepared", "deadline", "parent")),
     **dict.fromkeys(
         ("attempt", "position", "planned", "heard", "planned_samples", "heard_samples"), 0
     ),
