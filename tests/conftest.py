@@ -25,6 +25,11 @@ ROOT = Path(__file__).resolve().parents[1]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What follows a transcript is looked at by the tests of meetings, which turn it on. Here, since what
+# lives longer than a test (a service that many tests ask) is made before a test's own surroundings.
+FOLLOW_UP = "HANSARD_MEETINGS__FOLLOW_UP"
+os.environ[FOLLOW_UP] = "false"
+
 # No test depends on the clock, and a shared machine is slow at times.
 settings.register_profile("hansard", deadline=None, print_blob=True)
 settings.load_profile("hansard")
@@ -38,8 +43,7 @@ def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setenv("HANSARD_DATA", str(tmp_path / "hansard-data"))
-    # What follows a transcript is looked at by the tests of meetings, which turn it on.
-    monkeypatch.setenv("HANSARD_MEETINGS__FOLLOW_UP", "false")
+    monkeypatch.setenv(FOLLOW_UP, "false")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
 

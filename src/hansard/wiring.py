@@ -98,15 +98,7 @@ class House:
         self.files = opening.files(settings, self.presence.worker)
         many = self.database.dialect == "postgresql"  # of hosts, that is
         self._permits = attendance.opened(settings, self.database, rounds=service is not None)
-        queue = Queue if self._permits is None else self._permits.queue
-        self.queue = queue(
-            self.database,
-            self.presence.worker,
-            lease_seconds=settings.lease_seconds,
-            attempts=settings.attempts,
-            settings=settings.queue,
-            reach=Reach(self.files) if many else None,
-        )
+        self.queue = self._opened_queue(Reach(self.files) if many else None)
         self._roll = Roll(self.database, self.presence.worker, settings.lease_seconds)
         if many:
             self.presence.roll = self._roll
@@ -134,6 +126,17 @@ class House:
         self._own: Collection[Pool] | None = None
         """What is done here of what is entrusted."""
         self.tidy()
+
+    def _opened_queue(self, reach: Reach | None) -> Queue:
+        made = Queue if self._permits is None else self._permits.queue
+        return made(
+            self.database,
+            self.presence.worker,
+            lease_seconds=self.settings.lease_seconds,
+            attempts=self.settings.attempts,
+            settings=self.settings.queue,
+            reach=reach,
+        )
 
     @classmethod
     def opened(cls, settings: Settings, *, service: str | None = None) -> House:

@@ -185,3 +185,10 @@ def test_what_is_not_saved(library: Served) -> None:
         answer = library.http.post(SAVED, json=body)
         assert answer.json()["error"]["code"] == code, answer.text
     assert library.http.get(SAVED).json()["items"] == []
+
+
+@pytest.mark.parametrize("name", ["", "-", "\u0096"])
+def test_a_speaker_has_letters(library: Served, name: str) -> None:
+    said = library.http.get(SEARCH, params={"q": "budget", "speaker": name})
+    assert said.status_code == 400, said.text
+    assert said.json()["error"]["code"] == "bad_query"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from tests import stores
 from tests.search.shelf import add, found
 
 from hansard.config import Settings
@@ -139,8 +140,12 @@ def test_the_archive_takes_words_along_and_brings_them_back(
     in_step(database)
 
 
-def test_a_library_that_moves(tmp_path: Path, postgres: str) -> None:
-    source, target = Sqlite(tmp_path / "x.db"), Postgres(postgres)
+def test_a_library_that_moves(tmp_path: Path) -> None:
+    with stores.fresh_postgres() as address:  # its own: months are made in it
+        _moved(Sqlite(tmp_path / "x.db"), Postgres(address))
+
+
+def _moved(source: Sqlite, target: Postgres) -> None:
     add(source, "One", ["The lighthouse.", "Übungsgelände."])
     moved = move.move(source, target)
     assert moved.differing == 0

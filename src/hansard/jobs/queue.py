@@ -106,12 +106,8 @@ class Queue(Steps):
                 found = None
             left = True
             if found is not None:
-                row = self._asked_before(connection, found, client, webhook, now)
+                row = self._asked_before(connection, found, client, fresh, now)
                 left = row.state != "completed"
-                if request is not None and left:
-                    wanted = {"request": rows.json(request)}
-                    connection.execute(jobs.update().where(jobs.c.id == found.id).values(wanted))
-                    row = states.row(connection, found.id)
             else:
                 self._see_room(connection, client.key, seconds, taking=True)
                 recordings.add(connection, recording)
@@ -125,14 +121,17 @@ class Queue(Steps):
         connection: sa.Connection,
         found: sa.Row[Any],
         client: Client,
-        webhook: str | None,
+        fresh: dict[str, Any],
         now: float,
     ) -> sa.Row[Any]:
         """The job that is this very work, as it is now: taken up again where it had gone wrong."""
         if found.state in ("failed", "cancelled"):
             self._see_room(connection, client.key, found.seconds, taking=True)
             states.revive(connection, found, by=client.key or client.tenant, now=now)
-        webhooks.also_tell(connection, found.id, webhook, now=now)
+        webhooks.also_tell(connection, found.id, fresh["webhook"], now=now)
+        if fresh["request"] is not None and found.state != "completed":
+            wanted = {"request": fresh["request"]}
+            connection.execute(jobs.update().where(jobs.c.id == found.id).values(wanted))
         return states.row(connection, found.id)
 
     def find(self, recording: str, options: Options, client: Client = NOBODY) -> Job | None:

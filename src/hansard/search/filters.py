@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hansard.errors import BadQuery
 from hansard.search.query import Filters, Wish
 from hansard.store import terms
 
@@ -35,12 +36,19 @@ def conditions(filters: Filters) -> tuple[str, dict[str, Any]]:
 
 
 def speakers(filters: Filters, *, without: bool) -> list[tuple[str, ...]]:
-    """The terms that a meeting has where somebody of that name speaks."""
-    return [
-        tuple(terms.OF_SPEAKER + term for term in terms.terms(wish.value, "x"))
-        for wish in filters.wishes
-        if wish.field == "speaker" and wish.without == without
-    ]
+    """The terms that a meeting has where somebody of that name speaks.
+
+    Raises:
+        BadQuery: a name has none: no letters, no digits.
+    """
+    found = []
+    for wish in filters.wishes:
+        if wish.field == "speaker" and wish.without == without:
+            name = tuple(terms.OF_SPEAKER + term for term in terms.terms(wish.value, "x"))
+            if not name:
+                raise BadQuery("The speaker's name has no letters.", hint="Write speaker:anna.")
+            found.append(name)
+    return found
 
 
 def _one_of(field: str, wanted: list[str], asked: dict[str, Any], *, without: bool) -> str:
