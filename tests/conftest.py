@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# What follows a transcript is looked at by the tests of meetings, which turn it on. Here, since what
-# lives longer than a test (a service that many tests ask) is made before a test's own surroundings.
+# What follows a transcript is looked at by the tests of meetings, which turn it on. Here, since
+# what lives longer than a test (a service that many ask) is made before its own surroundings.
 FOLLOW_UP = "HANSARD_MEETINGS__FOLLOW_UP"
 os.environ[FOLLOW_UP] = "false"
 

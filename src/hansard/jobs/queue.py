@@ -85,9 +85,11 @@ class Queue(Steps):
         whose = {"tenant": client.tenant, "key": client.key, "lane": lane}
         fresh = rows.fresh(kind, recording, options) | asked | whose
         fresh |= {"id": rows.new_id(now), "step": states.first_step(kind), "created": now}
-        fresh |= {"answers": _answers(client.tenant, fresh["identity"])}
-        fresh |= {"levels": rows.json(levels)}
-        fresh |= {"request": None if request is None else rows.json(request)}
+        fresh |= {
+            "answers": _answers(client.tenant, fresh["identity"]),
+            "levels": rows.json(levels),
+        }
+        fresh["request"] = None if request is None else rows.json(request)
         if arrivals.added_at_once(
             self.database,
             recordings.columns(recording),
