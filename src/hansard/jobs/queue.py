@@ -47,6 +47,7 @@ _FURTHER = 6
 # Built once: building a statement costs more than running it.
 _SAME = sa.select(jobs).where(jobs.c.answers == sa.bindparam("mark")).with_for_update()
 _INSERT = jobs.insert().returning(jobs)
+_SUPERSEDE = jobs.update().where(jobs.c.id == sa.bindparam("old")).values(answers=None)
 
 
 class Queue(Steps):
@@ -103,20 +104,17 @@ class Queue(Steps):
             locks.recording(connection, recording.id)
             found = connection.execute(_SAME, {"mark": fresh["answers"]}).first()
             if found is not None and again and found.state not in OPEN_STATES:
-                superseded = jobs.update().where(jobs.c.id == found.id).values(answers=None)
-                connection.execute(superseded)
+                connection.execute(_SUPERSEDE, {"old": found.id})
                 found = None
-            left = True
             if found is not None:
                 row = self._asked_before(connection, found, client, fresh, now)
-                left = row.state != "completed"
             else:
                 self._see_room(connection, client.key, seconds, taking=True)
                 recordings.add(connection, recording)
                 shares.arrive(connection, client.tenant, lane)
                 row = connection.execute(_INSERT, fresh).one()
             usage.add(connection, now, client.tenant, client.key, options.engine, calls=1)
-            return rows.job(row), left
+            return rows.job(row), row.state != "completed"
 
     def _asked_before(
         self,
