@@ -31,8 +31,8 @@ import rig
 import sqlalchemy as sa
 
 from hansard.model import Segment, Transcript, Word
-from hansard.search import library
-from hansard.search.library import Asked, Near
+from hansard.search import lookup
+from hansard.search.lookup import Asked, Near
 from hansard.store import transcripts
 from hansard.store.database import Database
 from hansard.store.ids import new_id
@@ -264,13 +264,13 @@ def searching(database: Database, peer: Any, count: int) -> dict[str, Any]:
     nearest = near(database)
 
     def ours(query: str) -> Any:
-        return library.search(database, "local", Asked(query, "text"), limit=20)
+        return lookup.search(database, "local", Asked(query, "text"), limit=20)
 
     def whole(query: str) -> Any:
-        return library.search(database, "local", Asked(query, "text"), limit=20, with_facets=True)
+        return lookup.search(database, "local", Asked(query, "text"), limit=20, with_facets=True)
 
     def both(query: str) -> Any:
-        return library.search(database, "local", Asked(query, "hybrid"), nearest=nearest, limit=20)
+        return lookup.search(database, "local", Asked(query, "hybrid"), nearest=nearest, limit=20)
 
     for kind, queries in asked(count).items():
         timed(ours, queries[:2])

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from hansard.jobs.deliveries import Deliveries
     from hansard.jobs.rows import Unit
     from hansard.search.fitting import Embedders
-    from hansard.search.library import Near, Nearest
+    from hansard.search.lookup import Near, Nearest
     from hansard.search.vectors import Vectors
     from hansard.speech.lease import Models
     from hansard.store.archive import Archive
@@ -360,7 +360,7 @@ class House:
             )
 
     def _near(self, tenant: str, text: str, limit: int) -> list[Near] | None:
-        from hansard.search.library import Near
+        from hansard.search.lookup import Near
 
         embedders, vectors = self._meaning()
         current = embedders.current(tenant)

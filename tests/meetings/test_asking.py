@@ -11,7 +11,7 @@ from hansard.errors import UnknownMeeting, UsageError
 from hansard.insight.ask import Reply
 from hansard.meetings import asking
 from hansard.meetings.makers import Tools
-from hansard.search.library import Near
+from hansard.search.lookup import Near
 from hansard.store.database import Database
 
 TOOLS = Tools({})

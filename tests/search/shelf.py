@@ -8,8 +8,8 @@ from itertools import count
 from tests.store.test_views import row
 
 from hansard.model import Segment, Transcript
-from hansard.search import library
-from hansard.search.library import Answer, Asked
+from hansard.search import lookup
+from hansard.search.lookup import Answer, Asked
 from hansard.store import index, transcripts
 from hansard.store.database import Database
 from hansard.store.ids import new_id
@@ -84,7 +84,7 @@ def add(
 
 def ask(database: Database, q: str, *, tenant: str = "local", limit: int = 50) -> Answer:
     """An answer by words alone."""
-    return library.search(database, tenant, Asked(q, "text"), limit=limit)
+    return lookup.search(database, tenant, Asked(q, "text"), limit=limit)
 
 
 def found(database: Database, q: str, *, tenant: str = "local") -> set[str]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.insight import fake_model
 from tests.insight.conftest import Naps
 from tests.search import tiny_onnx
-from tests.search.library import SUBJECTS, talk
+from tests.search.talks import SUBJECTS, talk
 
 from hansard import errors
 from hansard.config import EmbeddingSettings

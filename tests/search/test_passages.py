@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.search.library import talk
+from tests.search.talks import talk
 
 from hansard.model import Segment
 from hansard.search.passages import FEWEST, GIANT, MOST, cut, words_of

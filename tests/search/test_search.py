@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tests.search.shelf import BEGIN, DAY, add, ask, found
 
 from hansard.errors import BadQuery, BadRequest
-from hansard.search import library
-from hansard.search.library import Asked, Near
+from hansard.search import lookup
+from hansard.search.lookup import Asked, Near
 from hansard.store.database import Database
 
 
@@ -178,7 +178,7 @@ def test_pages_go_on_where_they_ended(database: Database) -> None:
     assert set(whole) == set(made)
     seen, cursor = [], None
     for _ in range(4):
-        page = library.search(database, "local", Asked("harbour", "text"), cursor=cursor, limit=2)
+        page = lookup.search(database, "local", Asked("harbour", "text"), cursor=cursor, limit=2)
         seen += [one.id for one in page.items]
         assert page.total == 7, "what came later is not counted either"
         add(database, "late", ["Harbour. Harbour.", "Harbour."])
@@ -187,11 +187,11 @@ def test_pages_go_on_where_they_ended(database: Database) -> None:
     assert seen == whole
     for wrong in ("x", "!!!", "bnVsbA", "WzEsMl0"):
         with pytest.raises(BadRequest, match="cursor"):
-            library.search(database, "local", Asked("harbour"), cursor=wrong)
+            lookup.search(database, "local", Asked("harbour"), cursor=wrong)
 
 
 def test_facets(some: Database) -> None:
-    answer = library.search(some, "local", Asked("roof", "text"), with_facets=True)
+    answer = lookup.search(some, "local", Asked("roof", "text"), with_facets=True)
     assert answer.facets is not None
     counted = {
         name: {one.value: one.meetings for one in getattr(answer.facets, name)}
@@ -225,11 +225,11 @@ def test_markup_in_speech_is_text(database: Database) -> None:
 
 def test_without_vectors_words_answer_and_it_is_said(some: Database) -> None:
     for mode in ("auto", "hybrid", "semantic"):
-        answer = library.search(some, "local", Asked("budget", mode), nearest=lambda *_: None)
+        answer = lookup.search(some, "local", Asked("budget", mode), nearest=lambda *_: None)
         assert (answer.mode, answer.answered_by) == (mode, ("text",))
         assert answer.reason is not None
         assert len(answer.items) == 2
-    answer = library.search(some, "local", Asked("budget", "text"))
+    answer = lookup.search(some, "local", Asked("budget", "text"))
     assert answer.reason is None
 
 
@@ -248,7 +248,7 @@ def test_words_and_meaning_are_fused(some: Database) -> None:
             Near("gone", 1, 1, 5.0, 10.0, 0.7),
         ]
 
-    answer = library.search(some, "local", Asked("budget -draft"), nearest=nearest)
+    answer = lookup.search(some, "local", Asked("budget -draft"), nearest=nearest)
     assert asked[0][0] == "budget"
     assert answer.answered_by == ("text", "semantic")
     assert [(one.title.text, one.found_by) for one in answer.items] == [
@@ -257,7 +257,7 @@ def test_words_and_meaning_are_fused(some: Database) -> None:
     ]
     assert [shown.position for shown in answer.items[0].passages] == [1, 0]
     assert answer.items[1].passages[0].end == 10.0
-    answer = library.search(some, "local", Asked("budget language:de", "semantic"), nearest=nearest)
+    answer = lookup.search(some, "local", Asked("budget language:de", "semantic"), nearest=nearest)
     assert answer.answered_by == ("semantic",)
     assert [one.title.text for one in answer.items] == ["Sitzung"]
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.insight import fake_model
-from tests.search import library, tiny_onnx
+from tests.search import talks, tiny_onnx
 
 from hansard import errors
 from hansard.config import EmbeddingSettings
@@ -54,9 +54,9 @@ def keep(database: Database, job: str, made: Matrix, name: str = "e") -> None:
 @pytest.fixture
 def three(database: Database) -> tuple[Database, list[str]]:
     """Three meetings: one of two passages, one of one, one in which nothing was said."""
-    library.begin(database)
+    talks.begin(database)
     embedder(database)
-    made = [library.add(database, number, []) for number in range(3)]
+    made = [talks.add(database, number, []) for number in range(3)]
     keep(database, made[0], rows((1, 0, 0), (1, 1, 0)))
     keep(database, made[1], rows((0, 0, 1)))
     keep(database, made[2], rows())
@@ -137,7 +137,7 @@ def test_a_new_meeting_moves_no_other(three: Three) -> None:
     held.nearest("local", "e", X)
     before = held._held["e"]._vectors
     for number in range(10, 14):
-        new = library.add(database, number, [])
+        new = talks.add(database, number, [])
         keep(database, new, rows((number, 0, 1)))
         assert new in {hit.job for hit in held.nearest("local", "e", X)}
     assert held._held["e"]._vectors is before
@@ -228,7 +228,7 @@ def test_what_is_missing_is_known(three: Three) -> None:
     assert vectors.missing(database, "local", "e", limit=9) == []
     with database.write() as connection:
         connection.execute(meetings.update().where(meetings.c.job == made[1]).values(wording=1))
-    new = library.add(database, 7, [])
+    new = talks.add(database, 7, [])
     assert vectors.missing(database, "local", "e", limit=9) == [new, made[1]]
     assert vectors.missing(database, "local", "e", limit=1) == [new]
     assert vectors.missing(database, "others", "e", limit=9) == []
@@ -240,8 +240,8 @@ def test_what_is_missing_is_known(three: Three) -> None:
 def fill(database: Database, who: Embedders, numbers: range) -> list[str]:
     made = []
     for number in numbers:
-        subject = list(library.SUBJECTS)[number % len(library.SUBJECTS)]
-        made.append(library.add(database, number, library.talk(subject, number)))
+        subject = list(talks.SUBJECTS)[number % len(talks.SUBJECTS)]
+        made.append(talks.add(database, number, talks.talk(subject, number)))
         who.embed("local", made[-1])
     return made
 
@@ -256,11 +256,11 @@ def subjects(database: Database, who: Embedders, words: str) -> set[int]:
         told = connection.execute(sa.select(meetings.c.job, meetings.c.title)).all()
     titles = {row.job: row.title for row in told}
     assert len(hits) == 5
-    return {int(titles[hit.job].split()[1]) % len(library.SUBJECTS) for hit in hits}
+    return {int(titles[hit.job].split()[1]) % len(talks.SUBJECTS) for hit in hits}
 
 
 def test_a_library_grows_and_is_fitted_as_it_does(database: Database) -> None:
-    library.begin(database)
+    talks.begin(database)
     who = Embedders(database, EmbeddingSettings())
     assert who.fits
     made = fill(database, who, range(3))
@@ -297,7 +297,7 @@ def test_a_library_grows_and_is_fitted_as_it_does(database: Database) -> None:
 def test_meetings_that_come_in_while_fitting_are_not_lost(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library.begin(database)
+    talks.begin(database)
     who = Embedders(database, EmbeddingSettings())
     made = fill(database, who, range(10))
     plain = lsa.fit
@@ -323,7 +323,7 @@ def test_meetings_that_come_in_while_fitting_are_not_lost(
 
 
 def test_a_fitting_that_ends_badly_leaves_all_as_it_was(database: Database) -> None:
-    library.begin(database)
+    talks.begin(database)
     who = Embedders(database, EmbeddingSettings())
     fill(database, who, range(10))
     before = who.current("local")
@@ -339,7 +339,7 @@ def test_a_fitting_that_ends_badly_leaves_all_as_it_was(database: Database) -> N
 
 
 def test_one_fits_at_a_time_until_he_is_taken_for_dead(database: Database) -> None:
-    library.begin(database)
+    talks.begin(database)
     now = [1_000_000.0]
     who = Embedders(database, EmbeddingSettings(), clock=lambda: now[0])
     fill(database, who, range(10))
@@ -350,10 +350,10 @@ def test_one_fits_at_a_time_until_he_is_taken_for_dead(database: Database) -> No
 
 
 def test_libraries_are_fitted_apart(database: Database) -> None:
-    library.begin(database)
+    talks.begin(database)
     who = Embedders(database, EmbeddingSettings())
     fill(database, who, range(10))
-    other = library.add(database, 50, library.talk("roof", 1), tenant="other")
+    other = talks.add(database, 50, talks.talk("roof", 1), tenant="other")
     who.embed("other", other)
     first, second = who.current("local"), who.current("other")
     assert first.id != second.id
@@ -379,7 +379,7 @@ def test_when_it_is_due(fitted: int, there: int, unknown: float, due: bool) -> N
 
 
 def test_new_words_make_it_due(database: Database) -> None:
-    library.begin(database)
+    talks.begin(database)
     who = Embedders(database, EmbeddingSettings())
     fill(database, who, range(10))
     assert who.fit_if_due("local") is not None
@@ -388,7 +388,7 @@ def test_new_words_make_it_due(database: Database) -> None:
         for n in range(40)
     ]
     for number in range(40, 43):
-        who.embed("local", library.add(database, number, strange))
+        who.embed("local", talks.add(database, number, strange))
     assert who.fit_if_due("local") is not None
 
 
@@ -415,7 +415,7 @@ def given_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[E
 def test_what_the_settings_name_is_used(
     database: Database, given_settings: EmbeddingSettings
 ) -> None:
-    library.begin(database)
+    talks.begin(database)
     own = Embedders(database, EmbeddingSettings())
     fill(database, own, range(2))
     who = Embedders(database, given_settings)

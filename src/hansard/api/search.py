@@ -26,8 +26,8 @@ from hansard.errors import (
 )
 from hansard.model import Value
 from hansard.outbound import see_that_it_may_be_called
-from hansard.search import library, saved
-from hansard.search.library import Answer, Asked
+from hansard.search import lookup, saved
+from hansard.search.lookup import Answer, Asked
 from hansard.search.query import Filters, Wish
 from hansard.search.saved import Saved
 from hansard.store.database import Database
@@ -95,7 +95,7 @@ class SearchQuery(BaseModel):
         description='Words (all of them), "phrases", prefix*, -without, this OR that, and filters: '
         "`kind:`, `status:`, `tag:`, `language:`, `speaker:`, `before:`, `after:`, `mood:`.",
     )
-    mode: library.Mode = Field(
+    mode: lookup.Mode = Field(
         "auto",
         description="By words, by meaning, or both fused by reciprocal rank. `auto` is both as "
         "far as there is something to compare meanings by; the answer says what it comes from.",
@@ -174,9 +174,9 @@ async def search(request: Request, query: Annotated[SearchQuery, Query()]) -> Re
     at, who = desk(request), client(request)
     asked = query.asked()
     # Comparing vectors takes longer than a look into the store, which others wait for.
-    sought = await at.work(library.sought, asked, at.house.nearest(who.tenant))
+    sought = await at.work(lookup.sought, asked, at.house.nearest(who.tenant))
     found = await at.read(
-        library.search,
+        lookup.search,
         at.reader,
         who.tenant,
         asked,

@@ -10,7 +10,7 @@ import typer
 from hansard.cli.options import DataOption, JsonOption, settings
 
 if TYPE_CHECKING:
-    from hansard.search.library import Answer, Asked, Hit
+    from hansard.search.lookup import Answer, Asked, Hit
     from hansard.search.snippets import Snippet
 
 app = typer.Typer(
@@ -54,7 +54,7 @@ def search(
     import msgspec
 
     from hansard.model import LOCAL
-    from hansard.search import library
+    from hansard.search import lookup
     from hansard.search.query import Filters, Wish, narrowed, parse
     from hansard.wiring import House
 
@@ -71,9 +71,9 @@ def search(
         for name, value in (("after", after), ("before", before))
         if value is not None
     ]
-    asked = library.Asked(query, mode, narrowed(Filters(wishes), *spans))
+    asked = lookup.Asked(query, mode, narrowed(Filters(wishes), *spans))
     with House(settings(data)) as house:
-        found = library.search(
+        found = lookup.search(
             house.database,
             LOCAL,
             asked,

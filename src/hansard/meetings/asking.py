@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from hansard.insight import ask as answering
 from hansard.insight.ask import Excerpt, Reply, Said
 from hansard.meetings.makers import Tools
-from hansard.search import library, passages
-from hansard.search.library import Asked, Nearest
+from hansard.search import lookup, passages
+from hansard.search.lookup import Asked, Nearest
 from hansard.search.stems import NOTHING, stems
 from hansard.store import meetings, transcripts
 from hansard.store.database import Database
@@ -83,7 +83,7 @@ def _of_all(
     by_words: list[Span] = []
     if words:
         asked = Asked(" OR ".join(word.casefold() for word in words[:_WORDS]), "text")
-        found = library.search(database, tenant, asked, limit=_NEAR_MEETINGS)
+        found = lookup.search(database, tenant, asked, limit=_NEAR_MEETINGS)
         by_words = [
             (hit.id, max(0, one.position - _BEFORE), one.position + _AFTER)
             for hit in found.items

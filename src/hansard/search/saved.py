@@ -16,7 +16,7 @@ from hansard.errors import BadQuery, InvalidField, TooMuch, UnknownSearch
 from hansard.jobs import webhooks
 from hansard.model import Value
 from hansard.search import fulltext, spelling
-from hansard.search.library import Asked
+from hansard.search.lookup import Asked
 from hansard.search.query import Query, narrowed, parse
 from hansard.store import ids, locks
 from hansard.store.tables import deliveries, meetings, searches
