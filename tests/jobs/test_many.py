@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import pytest
 import sqlalchemy as sa
 from tests.jobs.conftest import LEVELS, OPTIONS, answers, planned, recording
+from tests.waiting import until
 
 from hansard.config import QueueSettings
 from hansard.errors import HansardError, InvalidState, LeaseLost, QueueFull, QuotaUsedUp, UnknownJob
@@ -25,6 +26,7 @@ from hansard.model import Client, Job, Options, Prepared
 from hansard.store import idempotency
 from hansard.store.database import Database
 from hansard.store.disk import Disk
+from hansard.store.postgres import Postgres
 from hansard.store.tables import attempts, jobs, keys, usage, windows
 from hansard.store.tables import recordings as recordings_table
 
@@ -435,3 +437,16 @@ def test_processes_hear_every_window_once(
     assert queue.get(job.id).step == "finish"
     see_that_sums_agree(database)
     database.close()
+
+
+def test_a_submission_rings_here_and_elsewhere(postgres: str) -> None:
+    """However few statements it takes: nobody should sleep until he looks by himself."""
+    mine, other = Postgres(postgres), Postgres(postgres)
+    other.watch()
+    until(lambda: other.hears, "it listens")
+    here, there = mine.rings(), other.rings()
+    Queue(mine, "front").submit(recording(), OPTIONS, LEVELS, seconds=40.0)
+    assert mine.rings() > here
+    until(lambda: other.rings() > there, "the other is told")
+    mine.close()
+    other.close()

@@ -112,7 +112,7 @@ _COUNTED = added(
         sa.literal(0.0),
     )
 ).cte("counted")
-_ARRIVE = sa.select(_ADDED.c.id).add_cte(_NAMED, _COUNTED)
+_ARRIVE = sa.select(_ADDED.c.id).add_cte(_NAMED, _COUNTED).execution_options(changes=True)
 
 
 def added_at_once(

@@ -354,9 +354,17 @@ def _prepare(connection: Any, _record: Any) -> None:
     connection.adapters.register_dumper(str, notices.Text)
 
 
-def _count(connection: sa.Connection, cursor: Any, *_: Any) -> None:
-    """Note how many rows a statement changed."""
-    if (cursor.statusmessage or "").startswith(_CHANGING) and cursor.rowcount > 0:
+def _count(
+    connection: sa.Connection, cursor: Any, _statement: str, _given: Any, context: Any, _many: bool
+) -> None:
+    """Note how many rows a statement changed.
+
+    PostgreSQL calls it a SELECT what inserts in a WITH and selects what it did: such a statement
+    has the execution option ``changes``.
+    """
+    changes = context is not None and context.execution_options.get("changes", False)
+    says = (cursor.statusmessage or "").startswith(_CHANGING)
+    if (changes or says) and cursor.rowcount > 0:
         connection.info["changes"] = connection.info.get("changes", 0) + cursor.rowcount
 
 
