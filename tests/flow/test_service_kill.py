@@ -72,7 +72,6 @@ def test_killed_at_every_point(tmp_path: Path, batch: list[Path], calm: Service)
     as_undisturbed(service, calm, len(POINTS))
 
 
-@pytest.mark.timeout(300)
 def test_killed_at_random_moments(tmp_path: Path, batch: list[Path], calm: Service) -> None:
     service = Service(tmp_path / "run", HANSARD_ATTEMPTS="30", HANSARD_TEST_SLOW="0.1")
     chance = random.Random(5)
