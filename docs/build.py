@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import platformdirs
-import typer
 from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,10 +125,10 @@ def errors() -> str:
 
 def cli() -> str:
     """The help of every command, read off the Typer application."""
-    from hansard.cli.app import app
+    from hansard.cli.app import whole
 
     parts = []
-    for names, command, context in _commands(typer.main.get_command(app), ("hansard",), None):
+    for names, command, context in _commands(whole(), ("hansard",), None):
         heading = "#" * min(len(names) + 1, 4)
         parts.append(f"{heading} `{' '.join(names)}`")
         usage = " ".join(command.collect_usage_pieces(context))

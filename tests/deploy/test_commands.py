@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 import yaml
 from tests.deploy.standing import DEPLOY, ROOT
 
-from hansard.cli.app import app
+from hansard.cli.app import whole
 
 
 def _plain(text: str) -> list[str]:
@@ -58,7 +57,7 @@ def test_all_of_them_were_found() -> None:
 @pytest.mark.parametrize(("place", "words"), list(commands()))
 def test_it_is_a_command(place: str, words: list[str]) -> None:
     del place
-    command: Any = typer.main.get_command(app)
+    command: Any = whole()
     rest = list(words)
     while hasattr(command, "commands"):
         assert rest, "a group is no command"
