@@ -85,6 +85,13 @@ class Host:
         steps: dict[Step, StepHandler] = {"prepare": self.prepare, "finish": self.finish}
         self.crew = Crew(self.queue, {"transcribe": steps}, self.listeners)
         self.attendance: Attendance | None = None
+        self.idle: set[str] = set()
+        self._wait = self.database.wait
+        self.database.wait = self.wait  # type: ignore[method-assign] # says that it came to this
+
+    def wait(self, seen: int, seconds: float) -> None:
+        self.idle.add(threading.current_thread().name.rpartition("-")[0])
+        self._wait(seen, seconds)
 
     def prepare(self, unit: Unit) -> None:
         self.go.wait(60)
@@ -102,6 +109,8 @@ class Host:
 
     def start(self) -> None:
         self.crew.start()
+        # It looks once by itself: what is submitted from now on is brought by permits.
+        until(lambda: "hansard-speech-steps" in self.idle, "it has looked, and found nothing")
         name = self.queue.owner
         self.attendance = Attendance(self.settings, name, self.crew, self.permits, self.ended.set)
         with inspected(self.settings, timeout=0.3) as (_, see):
