@@ -14,8 +14,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST ?=
-# Test processes: one a core.
-JOBS ?= auto
+# Test processes: half again as many as cores, since most tests wait for processes of their own.
+JOBS ?= $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN || echo 2) * 3 + 1) / 2 )))
 
 UV_VERSION := 0.13.8
 BIN := $(VENV)/bin
@@ -88,7 +88,7 @@ locks: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_structure.py -k lock
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST)
 
 # --again: a second demo hears the meeting again instead of reading the store.
 demo: $(VENV)/.hansard
