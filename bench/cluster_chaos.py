@@ -274,6 +274,7 @@ def settings(slow: float) -> dict[str, str]:
         "HANSARD_SERVE__RATE": "1000000",
         "HANSARD_SERVE__BURST": "100000",
         "HANSARD_SERVE__PATIENCE": "20",
+        "HANSARD_MEETINGS__FOLLOW_UP": "false",  # jobs are counted
     }
 
 
