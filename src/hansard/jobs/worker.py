@@ -313,13 +313,13 @@ class Crew:
         database = self._queue.database
         turn, looks = self._turns[pool]
         with turn:
-            while pause := max(looks.pause(self._clock()), database.tended(pool)):
+            while pause := max(looks.pause(time.monotonic()), database.tended(pool)):
                 if self.pause(pause):
                     return []
             if self.pause():
                 return []
             seen = database.rings()
-            now, begun = self._clock(), time.perf_counter()
+            now, begun = time.monotonic(), time.perf_counter()
             units = self._queue.claim_steps((pool,), quick=quick, most=most)
             if looks.saw(now, units, most):
                 database.tend(pool)
