@@ -1,6 +1,6 @@
 """Two hundred workers at one PostgreSQL: what a claim costs, and whether anybody starves.
 
-    python bench/claims.py [--sizes 1000,10000,100000,1000000] [--backlogs 1000,10000,100000]
+    python bench/claims.py [--sizes 1000,10000,100000,1000000] [--backlogs 1000,…,1000000]
                            [--workers 200] [--jobs 10000] [--scale 1] [--crews 1,4,16]
 
 Four measures, each on a PostgreSQL of its own with Debian's defaults:
@@ -218,12 +218,7 @@ def by_rows(server: cluster.Server, sizes: Sequence[int], rounds: int) -> dict[s
             filled.wait(1000)
             figures[str(size)] = claims(filled, rounds)
             show(f"{size:>9} ended, 1000 waiting", figures[str(size)])
-        first, last = figures[str(sizes[0])], figures[str(sizes[-1])]
-        flat = {
-            name: round(last[name]["p50"] / first[name]["p50"], 2)
-            for name in ("step", "windows", "record", "submit", "finish", "textbook")
-        }
-        print(f"  largest to smallest: {flat}", flush=True)
+        flat = steady(figures, sizes)
         if max(flat.values()) > 1.5:
             for line in slowest(filled.raw):
                 print(f"    {line}")
@@ -242,11 +237,23 @@ def by_backlog(server: cluster.Server, backlogs: Sequence[int], rounds: int) -> 
             filled.wait(count)
             figures[str(count)] = claims(filled, max(20, rounds if count < 50_000 else rounds // 4))
             show(f"{count:>9} waiting", figures[str(count)])
+        flat = steady(figures, backlogs)
         for line in slowest(filled.raw):
             print(f"    {line}")
     finally:
         filled.close()
-    return {"by_backlog": figures}
+    return {"by_backlog": figures, "most_waiting_to_fewest": flat}
+
+
+def steady(figures: dict[str, Any], counts: Sequence[int]) -> dict[str, float]:
+    """What each call takes with most rows, in multiples of what it takes with fewest."""
+    first, last = figures[str(counts[0])], figures[str(counts[-1])]
+    flat = {
+        name: round(last[name]["p50"] / max(0.001, first[name]["p50"]), 2)
+        for name in ("step", "windows", "record", "submit", "finish", "textbook")
+    }
+    print(f"  largest to smallest: {flat}", flush=True)
+    return flat
 
 
 def show(name: str, figures: dict[str, Any]) -> None:
@@ -266,7 +273,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--sizes", type=numbers, default="1000,10000,100000,1000000")
-    parser.add_argument("--backlogs", type=numbers, default="1000,10000,100000")
+    parser.add_argument("--backlogs", type=numbers, default="1000,10000,100000,1000000")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--workers", type=int, default=200)
     parser.add_argument("--processes", type=int, default=8)

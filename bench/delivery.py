@@ -16,6 +16,10 @@ same PostgreSQL; the work is nothing.
 ``whole`` is from the first submission to the last end; ``drain`` is working off what was submitted
 before any worker ran. ``start`` is from the return of a submission to the start of its work, one
 job at a time, for ours both with a bell in the database (LISTEN) and with permits alone.
+``cpu_ms`` is what a job of ``whole`` cost each side: the process that submits, the workers, the
+server of the database, and RabbitMQ. On two cores their sum says more than the clock.
+``stream_ms`` is from the begin of a submission to the start of its work while others follow, in
+``whole``: at full load, where both have their processors in use.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ from functools import partial
 from typing import Any
 
 import cluster
+import psutil
 import psycopg
 import rig
 from crowd import LEVELS, OPTIONS, ROOMY, spread
@@ -123,6 +128,10 @@ class Ours:
     def started(self, connection: psycopg.Connection[Any], job: str) -> float | None:
         row = connection.execute("SELECT started FROM jobs WHERE id = %s", (job,)).fetchone()
         return row[0] if row else None
+
+    def stream(self, connection: psycopg.Connection[Any], since: float) -> list[float]:
+        query = "SELECT started - created FROM jobs WHERE created >= %s"
+        return [row[0] for row in connection.execute(query, (since,)).fetchall()]
 
     def close(self) -> None:
         self.permits.close()
@@ -219,6 +228,10 @@ class Plain:
         row = connection.execute(query, (job,)).fetchone()
         return row[0] if row else None
 
+    def stream(self, connection: psycopg.Connection[Any], since: float) -> list[float]:
+        query = "SELECT started - created FROM rows WHERE created >= %s"
+        return [row[0] for row in connection.execute(query, (since,)).fetchall()]
+
     def close(self) -> None:
         self._queue.delete()
         self._connection.close()
@@ -261,6 +274,28 @@ def workers(words: tuple[str, ...], count: int) -> Iterator[None]:
                 one.wait()
 
 
+SIDES = ("submitter", "workers", "database", "broker")
+
+
+def spent() -> dict[str, float]:
+    """Processor seconds so far: of this process, its workers, the databases, the brokers."""
+    mine, found = os.getpid(), dict.fromkeys(SIDES, 0.0)
+    for one in psutil.process_iter(["pid", "name", "cmdline", "cpu_times"]):
+        name, words, times = one.info["name"], one.info["cmdline"], one.info["cpu_times"]
+        if one.info["pid"] == mine:
+            side = "submitter"
+        elif "--role" in (words or ()):
+            side = "workers"
+        elif name == "postgres":
+            side = "database"
+        elif name == "beam.smp":
+            side = "broker"
+        else:
+            continue
+        found[side] += times.user + times.system
+    return found
+
+
 def all_done(left: Callable[[], int]) -> None:
     rig.until(lambda: not left(), "all jobs are done", PATIENCE)
 
@@ -271,11 +306,16 @@ def measured(what: Any, server: psycopg.Connection[Any], jobs: int, count: int) 
         for _ in range(20):  # until every process has its connections
             what.submit()
         all_done(lambda: what.left(server))
-        begun = time.perf_counter()
+        before, since, begun = spent(), time.time(), time.perf_counter()
         for _ in range(jobs):
             what.submit()
+        submitted = time.perf_counter() - begun
         all_done(lambda: what.left(server))
         whole = jobs / (time.perf_counter() - begun)
+        after = spent()
+    cost = {f"cpu_ms_{side}": 1000 * (after[side] - before[side]) / jobs for side in SIDES}
+    cost["submit_ms"] = 1000 * submitted / jobs
+    cost |= {f"stream_ms_{key}": value for key, value in spread(what.stream(server, since)).items()}
     ready = 2 * jobs
     for _ in range(ready):
         what.submit()
@@ -285,7 +325,7 @@ def measured(what: Any, server: psycopg.Connection[Any], jobs: int, count: int) 
             time.sleep(0.002)
         first, begun = what.left(server), time.perf_counter()
         all_done(lambda: what.left(server))
-        return {"whole": whole, "drain": first / (time.perf_counter() - begun)}
+        return {"whole": whole, "drain": first / (time.perf_counter() - begun)} | cost
 
 
 def starts(what: Any, server: psycopg.Connection[Any], count: int, tries: int) -> list[float]:
@@ -347,9 +387,17 @@ def _compare(
     for turn in range(given.rounds):
         for name, (what, count) in rated.items():
             rates.setdefault(name, []).append(measured(what, look, given.jobs, count))
-            said = {key: round(value) for key, value in rates[name][-1].items()}
+            said = {key: round(value, 2) for key, value in rates[name][-1].items()}
             print(f"  round {turn + 1}  {name:<12} {said}", flush=True)
     figures: dict[str, Any] = {}
+    for key in (
+        "submit_ms",
+        *(f"cpu_ms_{side}" for side in SIDES),
+        "stream_ms_p50",
+        "stream_ms_p95",
+    ):
+        for name, found in rates.items():
+            figures[f"{key}_{name}"] = round(statistics.median(one[key] for one in found), 2)
     for key in ("whole", "drain"):
         ours = [one[key] for one in rates["ours"]]
         for name, found in rates.items():

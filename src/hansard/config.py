@@ -242,6 +242,11 @@ class QueueSettings(Section):
     unit_factor: float = Field(
         30.0, gt=0, description="Seconds more for each second of its audio; then it is given up."
     )
+    missing_seconds: float = Field(
+        3600.0,
+        gt=0,
+        description="Seconds for which a job waits for a host that has its files; then it fails.",
+    )
 
 
 class CageSettings(Section):

@@ -686,6 +686,12 @@ class BrokerGone(MachineError):
     trouble = "transient"
 
 
+class FilesMissing(MachineError):
+    """No host that works has had the files of the job for a long time."""
+
+    code = "files_missing"
+
+
 class CannotWrite(MachineError):
     """The output file cannot be written."""
 

@@ -26,6 +26,7 @@ from hansard.errors import (
     from_failure,
 )
 from hansard.jobs import attendance, follow_ups, progress, retention
+from hansard.jobs.absence import Absence
 from hansard.jobs.presence import Notice, Presence, serving
 from hansard.jobs.queue import Queue
 from hansard.jobs.reach import Reach
@@ -122,6 +123,7 @@ class House:
         self._trusted: Notice | None = None
         self._look_again = 0.0
         self._next_listing = 0.0
+        self._absence = Absence(self.queue)
         self._say: Callable[[str], None] = _log.warning
         self._own: Collection[Pool] | None = None
         """What is done here of what is entrusted."""
@@ -401,6 +403,7 @@ class House:
 
     def _keep_house(self) -> None:
         self.tidy()
+        self._absence.keep_up()
         session.recover(self.parts)
         self._retention.keep_up()
         self._months.keep_up()

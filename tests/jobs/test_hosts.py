@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,8 +20,8 @@ from tests.waiting import until
 
 from hansard import transcription
 from hansard.config import load
-from hansard.errors import LeaseLost
-from hansard.jobs import progress, retention
+from hansard.errors import LeaseLost, ModelMissing
+from hansard.jobs import absence, progress, retention
 from hansard.jobs.presence import Presence
 from hansard.jobs.queue import Queue
 from hansard.jobs.reach import Reach
@@ -184,6 +185,81 @@ def test_what_lies_on_one_host_is_left_to_it(host: Callable[[str], Host]) -> Non
     assert one.files.pcm_keys() == {job.id}
     retention.drop_prepared(one.database, one.files)
     assert one.files.pcm_keys() == set()
+
+
+def ended(queue: Queue, job: Job) -> tuple[str, str | None]:
+    """State and error code."""
+    now = queue.get(job.id)
+    return now.state, None if now.failure is None else now.failure.code
+
+
+def test_a_job_whose_files_never_come_back_fails_in_the_end_and_says_so(
+    host: Callable[[str], Host],
+) -> None:
+    one, other = host("one"), host("other")
+    job, mine = one.holds("a"), other.holds("b")
+    patience = other.queue.settings.missing_seconds
+    begin = job.created + patience + 1
+    assert absence.give_up(other.queue, begin) == [], "missed from now on"
+    assert absence.give_up(one.queue, begin + patience) == [], "it is here: struck out"
+    assert absence.give_up(other.queue, begin + patience + 2) == [], "missed from now on"
+    assert absence.give_up(other.queue, begin + 2 * patience) == []
+    assert ended(other.queue, job) == ("queued", None)
+    assert absence.give_up(other.queue, begin + 2 * patience + 4) == [job.id]
+    assert ended(other.queue, job) == ("failed", "files_missing")
+    failure = other.queue.get(job.id).failure
+    assert failure is not None
+    assert job.recording in failure.message
+    assert socket.gethostname() in failure.message
+    assert ended(other.queue, mine) == ("queued", None)
+    other.queue.retry(job.id)
+    assert absence.give_up(other.queue, begin + 9 * patience) == [], "it has all its time again"
+
+
+def test_prepared_audio_that_never_comes_back_fails_too(host: Callable[[str], Host]) -> None:
+    one, other = host("one"), host("other")
+    job = one.holds("a")
+    one.prepares(2)
+    later = job.created + 2 * other.queue.settings.missing_seconds
+    assert absence.give_up(one.queue, later) == []
+    assert absence.give_up(other.queue, later) == []
+    assert absence.give_up(other.queue, 2 * later) == [job.id]
+    assert ended(other.queue, job) == ("failed", "files_missing")
+
+
+LACKING = ModelMissing("The weights are not here.")
+
+
+def test_a_model_that_one_host_lacks_is_left_to_those_that_may_have_it(
+    host: Callable[[str], Host],
+) -> None:
+    one, other = host("one"), host("other")
+    for each in (one, other):
+        each.files.prepared_here = False  # as in object storage
+    job = one.holds("a")
+    one.queue.fail_model("sphinx", "en-us", LACKING)
+    assert ended(one.queue, job) == ("queued", None)
+    assert one.queue.waiting_models() == [], "it is not loaded again at once"
+    assert other.queue.waiting_models() == [("sphinx", "en-us")]
+    other.queue.fail_model("sphinx", "en-us", LACKING)
+    assert ended(one.queue, job) == ("failed", "model_missing"), "nobody is left"
+
+
+def test_a_model_is_not_left_to_the_dead(host: Callable[[str], Host]) -> None:
+    one, other = host("one"), host("other")
+    one.files.prepared_here = False
+    job = one.holds("a")
+    other.is_silent_for(LEASE + 1)
+    one.queue.fail_model("sphinx", "en-us", LACKING)
+    assert ended(one.queue, job) == ("failed", "model_missing")
+
+
+def test_with_files_of_its_own_a_host_fails_its_own_jobs_only(host: Callable[[str], Host]) -> None:
+    one, other = host("one"), host("other")
+    mine, others = one.holds("a"), other.holds("b")
+    one.queue.fail_model("sphinx", "en-us", LACKING)
+    assert ended(one.queue, mine) == ("failed", "model_missing")
+    assert ended(one.queue, others) == ("queued", None)
 
 
 # ── one recording, two crews ─────────────────────────────────────────────────────────────────

@@ -25,7 +25,7 @@ from hansard.jobs import progress
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
 from hansard.jobs.worker import work_once
-from hansard.model import Client, Job, Prepared
+from hansard.model import Client, Job, Options, Prepared
 from hansard.store import tables
 from hansard.store.database import Database
 
@@ -198,6 +198,22 @@ def test_a_model_that_does_not_load_has_all_its_tries_again_after_a_retry(
     queue.retry(job.id)
     queue.fail_model("sphinx", "en-us", EngineUnreachable("nobody there"))
     assert state(queue, job).state == "retrying"
+
+
+def test_wanted_models_are_told_once_each_and_the_most_urgent_first(
+    queue: Queue, clock: Clock
+) -> None:
+    assert queue.waiting_models() == []
+    for model, priority in (("low", 3), ("first", 5), ("top", 8), ("first", 4), ("second", 5)):
+        clock.now += 1
+        options = Options("sphinx", model, language="en")
+        submit(queue, f"{model} {priority}", options, priority=priority)
+    order = [("sphinx", model) for model in ("top", "first", "second", "low")]
+    assert queue.waiting_models() == order
+    queue.fail_model("sphinx", "top", EngineUnreachable("nobody there"))
+    assert queue.waiting_models() == order[1:], "what waits for better wants nothing now"
+    clock.now += 1000
+    assert queue.waiting_models() == order
 
 
 def test_asking_for_failed_work_again_is_in_the_history(queue: Queue) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.jobs.conftest import Clock, answers, listen, ready, submit
@@ -11,7 +12,7 @@ from tests.jobs.conftest import Clock, answers, listen, ready, submit
 from hansard.jobs import claim, shares
 from hansard.jobs.queue import Queue
 from hansard.jobs.shares import BOTH, DEBT, Group
-from hansard.model import Options
+from hansard.model import POOLS, Options
 
 TENANTS = ["a", "b", "c", "d"]
 LONGEST = 30.0
@@ -177,6 +178,47 @@ def test_tenants_take_turns_at_preparing(queue: Queue, clock: Clock) -> None:
         order.append(unit.job.tenant)
         ready(queue, unit)
     assert order == ["a", "b", "a", "a", "a", "a"]
+
+
+def test_what_is_being_prepared_counts_from_its_claim(queue: Queue, clock: Clock) -> None:
+    """Many hands look while none has written a window: no tenant gets more than its turn."""
+    for tenant in TENANTS:
+        for number in range(10):
+            submit(queue, f"{tenant}'s {number}", tenant=tenant, seconds=60)
+        clock.now += 1
+    units = [queue.claim_step() for _ in range(9)]
+    begun = Counter(unit.job.tenant for unit in units if unit is not None)
+    assert sorted(begun.values()) == [2, 2, 2, 3]
+    assert begun["a"] == 3, "where all are even, who came first"
+
+
+def test_what_a_dead_worker_prepared_does_not_count(queue: Queue, clock: Clock) -> None:
+    for tenant in "ab":
+        for number in range(3):
+            submit(queue, f"{tenant}'s {number}", tenant=tenant, seconds=60)
+        clock.now += 1
+    taken = queue.claim_step()
+    assert taken is not None
+    assert taken.job.tenant == "a"
+    queue.free([queue.owner])
+    again = queue.claim_step()
+    assert again is not None
+    assert again.job.id == taken.job.id
+
+
+def test_what_is_done_at_a_stroke_is_done_by_turns(
+    queue: Queue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(POOLS, "summary", "insight")
+    for tenant in ("a", "b"):
+        for number in range(6):
+            submit(queue, f"{tenant}'s {number}", tenant=tenant, kind="summary", seconds=600)
+        clock.now += 1
+    order = []
+    while (unit := queue.claim_step(["insight"])) is not None:
+        order.append(unit.job.tenant)
+        queue.complete(unit, lambda _: None)
+    assert "".join(order) == "ababababab" + "ab"
 
 
 def test_a_lane_that_is_full_of_work_is_not_given_more(queue: Queue, clock: Clock) -> None:

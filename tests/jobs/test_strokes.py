@@ -15,7 +15,7 @@ from tests.waiting import until
 
 from hansard.errors import LeaseLost, NotMedia
 from hansard.jobs import claim, progress
-from hansard.jobs.armful import AIM, MOST, Armful, Pace
+from hansard.jobs.armful import AIM, LINGER, MOST, Armful, Looks, Pace
 from hansard.jobs.groups import open_groups
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
@@ -57,8 +57,31 @@ def test_several_are_taken_in_their_order_and_ended_together(queue: Queue) -> No
     assert queue.complete_all([(unit, nothing) for unit in (*first, *rest)]) == []
     assert {state(queue, job).state for job in made} == {"completed"}
     with queue.database.read() as connection:
-        (line,) = connection.execute(sa.select(usage.c.calls, usage.c.seconds)).all()
+        sums = (sa.func.sum(usage.c.calls), sa.func.sum(usage.c.seconds))
+        line = connection.execute(sa.select(*sums)).one()
     assert tuple(line) == (5, 100.0)
+
+
+def test_who_finds_little_lingers_and_who_leaves_some_does_not(queue: Queue) -> None:
+    looks = Looks()
+    assert looks.pause(5.0) == 0.0, "the first ring after a quiet while is heard at once"
+    waiting(queue, 5)
+    full = queue.claim_steps(INSIGHT, most=3)
+    assert not looks.saw(10.0, full, 3)
+    assert looks.pause(10.0) == 0.0
+    rest = queue.claim_steps(INSIGHT, most=3)
+    assert looks.saw(20.0, rest, 3)
+    assert looks.pause(20.0) == pytest.approx(LINGER)
+    assert looks.pause(20.0 + LINGER) == 0.0
+    assert not looks.saw(30.0, [], 3), "nothing in hand is nothing to come back from"
+    assert looks.pause(30.0) == pytest.approx(LINGER)
+
+
+def test_who_takes_what_is_long_does_not_linger(queue: Queue) -> None:
+    submit(queue, "recording")
+    looks = Looks()
+    assert not looks.saw(10.0, queue.claim_steps(), 3)
+    assert looks.pause(10.0) == 0.0
 
 
 def test_each_tenant_has_its_share_of_an_armful(queue: Queue) -> None:

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from tests import stores
 from tests.store.test_views import row
 
-from hansard.store import schema
+from hansard.store import schema, usage
 from hansard.store.ids import new_id
 from hansard.store.partitions import make, month_of
 from hansard.store.postgres import Postgres
@@ -55,7 +55,7 @@ def window(connection: sa.Connection, job: str, position: int) -> int:
     return int(connection.scalar(windows.insert().values(job=job, **said).returning(windows.c.id)))
 
 
-LATER = {"parent", "request", "terms"}
+LATER = {"parent", "request", "terms", "missed"}
 """Columns that the oldest schema here has not yet."""
 
 
@@ -103,6 +103,24 @@ def test_rows_are_the_same_at_every_schema_there_and_back(
     assert everything(connection)["segments"] == []
     schema.downgrade(connection, "base")
     schema.upgrade(connection)
+
+
+def test_sums_of_usage_are_the_same_in_one_row_and_in_several(connection: sa.Connection) -> None:
+    schema.upgrade(connection, "0006")
+    one = "INSERT INTO usage VALUES ('2026-11-27', 't', 'k', 'sphinx', 3, 1.5, 0.25)"
+    more = "INSERT INTO usage VALUES ('2026-11-27', 't', 'k', 'sphinx', 7, 2, 4.5, 0.5)"
+    with connection.begin():
+        connection.execute(sa.text(one))
+    schema.upgrade(connection)
+    with connection.begin():
+        connection.execute(sa.text(more))
+        assert usage.sums(connection, "", "9", ("key",), "t") == [
+            usage.Line(5, 6.0, 0.75, key="k"),
+        ]
+    schema.downgrade(connection, "0006")
+    with connection.begin():
+        (row,) = connection.execute(sa.text("SELECT * FROM usage")).all()
+    assert tuple(row) == ("2026-11-27", "t", "k", "sphinx", 5, 6.0, 0.75)
 
 
 def test_postgres_comes_to_the_tables_as_declared(postgres: str) -> None:

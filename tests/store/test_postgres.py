@@ -21,6 +21,7 @@ from hansard.errors import HansardError, StoreBroken, StoreBusy, StoreGone, Stor
 from hansard.store import notices
 from hansard.store import postgres as module
 from hansard.store.address import parsed
+from hansard.store.database import TENDED
 from hansard.store.postgres import Postgres
 from hansard.store.schema import SCHEMA
 from hansard.store.tables import keys
@@ -70,6 +71,38 @@ def test_others_hear_of_a_change_and_oneself_once(two: tuple[Postgres, Postgres]
     add(hearer, "b")  # when this is heard, the writer's own message has come past long ago
     writer.wait(own + 1, 60)
     assert writer.rings() == own + 2
+
+
+def test_what_one_process_tends_is_left_to_it_for_a_moment(two: tuple[Postgres, Postgres]) -> None:
+    one, other = two
+    for database in two:
+        database.watch()
+    until(lambda: one.hears and other.hears, "both listen")
+
+    def is_left() -> bool:
+        one.tend("insight")
+        return other.tended("insight") > 0.0
+
+    until(is_left, "the other leaves it")
+    assert one.tended("insight") == 0.0, "to oneself nothing is left"
+    assert other.tended("insight") <= TENDED
+    assert other.tended("speech") == 0.0
+    until(lambda: other.tended("insight") == 0.0, "it is not left for ever")
+
+
+def test_of_two_that_tend_the_same_one_goes_on(
+    two: tuple[Postgres, Postgres], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TENDED", 600.0)
+    for database in two:
+        database.tend("insight")  # now both have a name
+    one, other = sorted(two, key=lambda database: str(database.told_by()))
+    for first, second in ((one, other), (other, one)):
+        one.tend("insight")
+        other.tend("insight")
+        first.left_to(str(second.told_by()), "insight")
+    assert one.tended("insight") == 0.0
+    assert other.tended("insight") > 0.0
 
 
 def test_what_nobody_needs_to_know_is_not_told(two: tuple[Postgres, Postgres]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hansard.jobs.rows import Unit
 from hansard.jobs.steps import Write
@@ -21,8 +21,37 @@ AIM = 0.05
 MOST = 32
 """Units in an armful."""
 
+LINGER = 0.01
+"""Seconds between two looks of a process where the first found less than it could have taken."""
+
 _PATIENCE = 0.5
 """Seconds for which one unit may hold up the others of its armful."""
+
+
+class Looks:
+    """When to look for steps again; for the hands of one pool, of which one looks at a time.
+
+    A look that finds one job costs as much as one that finds ten. So who was rung for after a quiet
+    while looks at once; but where jobs come one after the other, the next look waits for a moment,
+    and takes what came meanwhile. Nothing waits where more was left than could be taken.
+    """
+
+    def __init__(self) -> None:
+        self._not_before = 0.0
+
+    def pause(self, now: float) -> float:
+        """Seconds until the next look, by the clock that :meth:`saw` was told of."""
+        return max(0.0, self._not_before - now)
+
+    def saw(self, now: float, units: Sequence[Unit], most: int) -> bool:
+        """A look that began at ``now`` found these, where ``most`` would have been taken.
+
+        Returns:
+            Whether all that there was is in this hand, which will soon be empty again.
+        """
+        few = bool(units) and units[0].step == "run" and len(units) < most
+        self._not_before = now + LINGER if few or not units else now
+        return few
 
 
 class Pace:

@@ -18,7 +18,7 @@ from hansard.store import locks
 from hansard.store.database import Database
 from hansard.store.locks import holding
 from hansard.store.tables import IS_OPEN, jobs, keys, recordings, shares
-from hansard.store.usage import added
+from hansard.store.usage import added, any_part
 
 _RECORDING = {
     column.name: sa.bindparam(f"recording_{column.name}", type_=column.type)
@@ -107,6 +107,7 @@ _COUNTED = added(
         _ADDED.c.tenant,
         sa.func.coalesce(_ADDED.c.key, ""),
         _ADDED.c.engine,
+        sa.bindparam("part", type_=sa.Integer),
         sa.literal(1),
         sa.literal(0.0),
         sa.literal(0.0),
@@ -140,6 +141,7 @@ def added_at_once(
     given |= {f"job_{name}": job[name] for name in _COLUMNS}
     given |= {
         "day": day,
+        "part": any_part(),
         "half": half,
         "roomy": roomy,
         "held": locks.of_recording(job["recording"]),

@@ -37,7 +37,7 @@ _NOW = sa.bindparam("now", type_=sa.Double)
 
 _MINE = sa.and_(IS_OPEN, jobs.c.pool.in_(sa.bindparam("pools", expanding=True)))
 
-_WITHIN_REACH = jobs.c.id.not_in(sa.bindparam("elsewhere", expanding=True))
+WITHIN_REACH = jobs.c.id.not_in(sa.bindparam("elsewhere", expanding=True))
 """Its files are here: see ``jobs.reach``. Finishing needs none."""
 
 _LEFT = (jobs.c.planned_samples - jobs.c.heard_samples) / float(SAMPLE_RATE)
@@ -88,8 +88,15 @@ def of(group: Group) -> dict[str, Any]:
 
 
 _NOT_TOO_LONG = sa.or_(jobs.c.lane == "short", sa.not_(sa.bindparam("quick", type_=sa.Boolean)))
-_BEGINNING = sa.and_(IS_FREE_STEP, _WITHIN_REACH, jobs.c.step.in_(("prepare", "run")))
+_BEGINNING = sa.and_(IS_FREE_STEP, WITHIN_REACH, jobs.c.step.in_(("prepare", "run")))
 _ENDING = sa.and_(IS_FREE_STEP, IS_ENDING)
+_PREPARING = sa.and_(
+    jobs.c.token.is_not(None),
+    jobs.c.step == "prepare",
+    jobs.c.lease_until >= _NOW,
+)
+_COMING = sa.func.coalesce(jobs.c.seconds, UNKNOWN) - jobs.c.planned_samples / float(SAMPLE_RATE)
+"""Seconds of a job that is being prepared whose windows are not written yet, about."""
 
 _OPEN = open_groups()
 _ELDEST = (
@@ -138,6 +145,9 @@ _STEP_GROUPS = _with_clocks(
         sa.select(*_GROUP, *_seen("ready", sa.func.sum(_LEFT).label("left")))
         .where(_MINE, IS_HEARABLE)
         .group_by(*_GROUP),
+        sa.select(*_GROUP, *_seen("preparing", sa.func.sum(_COMING).label("left")))
+        .where(_MINE, _PREPARING)
+        .group_by(*_GROUP),
     )
 )
 _FIRST_TO_BEGIN, _FIRST_TO_END = (
@@ -172,7 +182,8 @@ def steps(connection: sa.Connection, asked: dict[str, Any]) -> list[Turn]:
     served = _served(found)
     last = shares.ranked((_group(row) for row in found if row.what == "ending"), served)
     free = _not_crowded(beginning, ready)
-    first = shares.ranked(map(_group, free), _with_what_lies_ready(served, ready))
+    ahead = [*ready, *(row for row in found if row.what == "preparing")]
+    first = shares.ranked(map(_group, free), _with_what_is_ahead(served, ahead))
     strokes = {_group(row) for row in free if row.step == "run" and not row.attempt}
     turns = []
     while first or last:
@@ -205,16 +216,19 @@ def _not_crowded(
     return [row for row in beginning if lies_ready(row) < RUN_AHEAD]
 
 
-def _with_what_lies_ready(served: shares.Clocks, ready: Sequence[sa.Row[Any]]) -> shares.Clocks:
-    """Clocks as they will be when all that is prepared was heard.
+def _with_what_is_ahead(served: shares.Clocks, ahead: Sequence[sa.Row[Any]]) -> shares.Clocks:
+    """Clocks as they will be when all that is prepared, or in hand to be prepared, was heard.
 
-    So tenants take turns at preparing, too, while the engine has not come to any of it yet.
+    So tenants take turns at preparing, too, while the engine has not come to any of it yet. What
+    somebody begins to prepare counts from the moment that he has it in hand: many who look while
+    he does will not all begin the same tenant's. It is not written down, so that a worker that
+    dies with it leaves no trace.
     """
-    ahead = dict(served)
-    for row in ready:
+    clocks = dict(served)
+    for row in ahead:
         for whose in ((row.tenant, BOTH), (row.tenant, row.lane)):
-            ahead[whose] = ahead.get(whose, 0.0) + float(row.left)
-    return ahead
+            clocks[whose] = clocks.get(whose, 0.0) + max(0.0, float(row.left))
+    return clocks
 
 
 # ── windows ──────────────────────────────────────────────────────────────────────────────────
@@ -222,7 +236,7 @@ def _with_what_lies_ready(served: shares.Clocks, ready: Sequence[sa.Row[Any]]) -
 
 _HEARD_HERE = sa.and_(
     _MINE,
-    _WITHIN_REACH,
+    WITHIN_REACH,
     jobs.c.engine == sa.bindparam("engine"),
     jobs.c.model == sa.bindparam("model"),
     jobs.c.not_before <= _NOW,
@@ -347,29 +361,12 @@ def _of_other_jobs(
 # ── what waits ───────────────────────────────────────────────────────────────────────────────
 
 
-_MODELS = (
-    sa.select(jobs.c.engine, jobs.c.model)
-    .where(
-        _MINE,
-        _WITHIN_REACH,
-        jobs.c.step.in_(("record", "prepare", "listen")),
-        jobs.c.not_before <= _NOW,
-    )
-    .group_by(jobs.c.engine, jobs.c.model)
-    .order_by(sa.func.max(jobs.c.priority).desc(), sa.func.min(jobs.c.created))
-)
 _WAITING = sa.select(sa.func.count()).select_from(
     sa.select(jobs.c.id)
     .where(IS_OPEN, jobs.c.state.in_(("queued", "retrying")), jobs.c.kind.in_(TRANSCRIBING))
     .limit(sa.bindparam("most", type_=sa.Integer))
     .subquery()
 )
-
-
-def models(connection: sa.Connection, asked: dict[str, Any]) -> list[tuple[str, str]]:
-    """Engine and model of jobs that have or will have windows to hear, urgent ones first."""
-    found = connection.execute(_MODELS, asked)
-    return [(row.engine, row.model) for row in found]
 
 
 def waiting(connection: sa.Connection, most: int) -> int:

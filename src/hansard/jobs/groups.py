@@ -8,6 +8,8 @@ PostgreSQL does by itself (https://wiki.postgresql.org/wiki/Loose_indexscan).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from hansard.store.tables import jobs
@@ -15,44 +17,49 @@ from hansard.store.tables import jobs
 KEYS = ("pool", "priority", "tenant", "lane")
 """What makes a group: the first columns of ``ix_jobs_open``."""
 
+MODELS = ("pool", "engine", "model")
+"""What jobs are heard with: the first columns of ``ix_jobs_model``."""
 
-def open_groups() -> sa.CTE:
-    """A row for each group that has an open job."""
+
+def open_groups(keys: Sequence[str] = KEYS) -> sa.CTE:
+    """A row for each group that has an open job; ``keys`` begin an index of open jobs."""
     first, at = jobs.alias("first_open"), jobs.alias("at_first")
     eldest = (
         sa.select(first.c.id)
         .where(first.c.finished.is_(None))
-        .order_by(*(first.c[key] for key in KEYS))
+        .order_by(*(first.c[key] for key in keys))
         .limit(1)
         .scalar_subquery()
     )
     found = (
-        sa.select(*(at.c[key] for key in KEYS))
+        sa.select(*(at.c[key] for key in keys))
         .where(at.c.id == eldest)
-        .cte("open_groups", recursive=True)
+        .cte("open_groups" if keys == KEYS else "open_models", recursive=True)
     )
     at_next = jobs.alias("at_next")
     # The same in all but the last key and behind in that; else in all but the last two, and so on:
     # each is one look into the index. SQLite compares whole rows by their first column only.
-    following = sa.func.coalesce(*(_behind(found, place) for place in reversed(range(len(KEYS)))))
+    following = sa.func.coalesce(
+        *(_behind(found, keys, place) for place in reversed(range(len(keys))))
+    )
     return found.union_all(
-        sa.select(*(at_next.c[key] for key in KEYS)).join_from(
+        sa.select(*(at_next.c[key] for key in keys)).join_from(
             found, at_next, at_next.c.id == following
         )
     )
 
 
-def _behind(found: sa.CTE, place: int) -> sa.ScalarSelect[str]:
+def _behind(found: sa.CTE, keys: Sequence[str], place: int) -> sa.ScalarSelect[str]:
     """The first job of the next group that differs from a group in no key before ``place``."""
-    behind = jobs.alias(f"behind_{KEYS[place]}")
+    behind = jobs.alias(f"behind_{keys[place]}")
     return (
         sa.select(behind.c.id)
         .where(
             behind.c.finished.is_(None),
-            *(behind.c[key] == found.c[key] for key in KEYS[:place]),
-            behind.c[KEYS[place]] > found.c[KEYS[place]],
+            *(behind.c[key] == found.c[key] for key in keys[:place]),
+            behind.c[keys[place]] > found.c[keys[place]],
         )
-        .order_by(*(behind.c[key] for key in KEYS))
+        .order_by(*(behind.c[key] for key in keys))
         .limit(1)
         .correlate(found)
         .scalar_subquery()

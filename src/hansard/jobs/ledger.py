@@ -19,6 +19,7 @@ from hansard.jobs import claim, rows, states, webhooks
 from hansard.jobs.limits import allowance
 from hansard.jobs.patience import surely
 from hansard.jobs.reach import Reach
+from hansard.jobs.roll import LACKING, is_left_to_others
 from hansard.jobs.rows import Unit
 from hansard.model import OPEN_STATES, POOLS, Client, Job, Pool
 from hansard.store import archived, locks, usage
@@ -74,6 +75,8 @@ class Ledger:
         self.reach = reach
         self._unheard: list[tuple[str, list[str]]] = []
         """Tokens and jobs of claims whose answer was lost."""
+        self._left: dict[tuple[str, str], float] = {}
+        """Models that could not be loaded here and are left to others, and until when."""
         self._roomy_until = 0.0
         self._clock = clock
 
@@ -145,10 +148,19 @@ class Ledger:
         self._surely(unit, report)
 
     def fail_model(self, engine: str, model: str, error: HansardError) -> None:
-        """A model cannot be loaded: every open job that needs it fails, or waits for better."""
+        """A model cannot be loaded: the open jobs that need it fail, or wait for better.
+
+        What another host may be able to do is left to it: where files are everybody's, all of it
+        until no other worker is left that has not failed to load the model; where each host has
+        files of its own, the jobs of the others.
+        """
         now = self._clock()
         with self.database.write() as connection:
             locks.alone(connection, ENDS)
+            if self._others_may_load(connection, f"{engine}/{model}", error):
+                self._left[engine, model] = now + LACKING / 5
+                _log.warning("%s/%s is left to other hosts: %s", engine, model, error.message)
+                return
             needing = connection.execute(
                 sa.select(jobs)
                 .where(
@@ -161,12 +173,19 @@ class Ledger:
                 .with_for_update()
             ).all()
             for row in needing:
+                if self.reach is not None and not self.reach.has(row):
+                    continue
                 tried = states.note(
                     connection, row.id, "listen", error.failure(), owner=self.owner, now=now
                 )
                 states.set_back(
                     connection, row.id, error, tried=tried, limit=self.attempts, now=now
                 )
+
+    def _others_may_load(self, connection: sa.Connection, model: str, error: HansardError) -> bool:
+        if error.trouble != "permanent" or self.reach is None or not self.reach.is_whole:
+            return False
+        return is_left_to_others(connection, self.owner, model, self.lease_seconds)
 
     def give_back(self) -> None:
         """Free all that this worker holds, as if it had never been claimed."""

@@ -36,6 +36,11 @@ class Reach:
         self._elsewhere: set[str] = set()
         self._due = 0.0
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether everybody finds every file."""
+        return not self._files.prepared_here
+
     def elsewhere(self, connection: sa.Connection, now: float) -> list[str]:
         """Open jobs that are to be left to other hosts, as far as they are known."""
         if not self._due - _FRESH <= now < self._due:

@@ -14,6 +14,7 @@ import socket
 import threading
 from collections.abc import Collection, Iterable
 
+import msgspec
 import sqlalchemy as sa
 
 from hansard.errors import HansardError
@@ -22,6 +23,9 @@ from hansard.store.dialects import inserts
 from hansard.store.tables import workers
 
 _log = logging.getLogger("hansard.worker")
+
+LACKING = 300.0
+"""Seconds for which a worker that could not load a model is believed to be unable to."""
 
 _SIGNS = 4
 """Signs of life in a lease."""
@@ -41,6 +45,47 @@ _SIGN = _INSERT.on_conflict_do_update(
 _CROWD = sa.select(sa.func.count()).where(
     workers.c.pools != "", workers.c.seen >= _NOW - sa.bindparam("since", type_=sa.Double)
 )
+
+
+def is_left_to_others(
+    connection: sa.Connection, worker: str, model: str, lease_seconds: float
+) -> bool:
+    """Note that a worker cannot load a model; whether another that lives may be able to.
+
+    Whoever has not tried may be. Whoever is not on the roll has nobody to leave anything to.
+    """
+    own = workers.c.id == worker
+    mine = connection.execute(
+        sa.select(workers.c.lacks, _NOW.label("now")).where(own).with_for_update()
+    ).first()
+    if mine is None:
+        return False
+    lacks = _decoded(mine.lacks) | {model: mine.now}
+    connection.execute(
+        workers.update().where(own).values(lacks=msgspec.json.encode(lacks).decode())
+    )
+    others = connection.execute(
+        sa.select(workers.c.pools, workers.c.lacks).where(
+            workers.c.id != worker, workers.c.seen >= mine.now - lease_seconds
+        )
+    )
+    return any(
+        "speech" in row.pools.split(",")
+        and _decoded(row.lacks).get(model, -LACKING) <= mine.now - LACKING
+        for row in others
+    )
+
+
+def hosts(connection: sa.Connection, lease_seconds: float) -> list[str]:
+    """The names of the hosts on which somebody works."""
+    living = sa.select(workers.c.host).where(
+        workers.c.pools != "", workers.c.seen >= _NOW - lease_seconds
+    )
+    return sorted(set(connection.scalars(living)))
+
+
+def _decoded(lacks: str) -> dict[str, float]:
+    return msgspec.json.decode(lacks, type=dict[str, float])
 
 
 class Roll:

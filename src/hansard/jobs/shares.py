@@ -1,6 +1,7 @@
 """Fair shares: who is served next, where several tenants and lanes want the same.
 
-Each tenant has a clock of its own, which counts the seconds of audio that were taken for it; the
+Each tenant has a clock of its own, which counts the seconds of audio that were taken for it (and a
+part of them for what is done at a stroke, where others want the same hands); the
 one whose clock is furthest behind goes first. Inside a tenant, the short lane and the long lane
 share in the same way. So a ten-hour hearing and a voice note take turns, whosever they are.
 
@@ -23,6 +24,10 @@ from hansard.store.tables import IS_OPEN, jobs, shares
 
 DEBT = 3600.0
 """Seconds of audio that a tenant or lane may be ahead of the one that is served."""
+
+STROKE = 0.05
+"""What is done at a stroke counts as this part of its audio, and as a second at the least: it takes
+far less than hearing it."""
 
 BOTH = ""
 """The lane of the row that counts for a tenant as a whole."""
@@ -81,6 +86,11 @@ def advanced(
             if rivals and other != whose and ahead > now + DEBT:
                 fresh[other] = now + DEBT
     return fresh
+
+
+def of_stroke(seconds: float | None) -> float:
+    """What a job that is done at a stroke counts, by its seconds of audio, as far as it has any."""
+    return max(1.0, STROKE * (seconds or 0.0))
 
 
 def started(

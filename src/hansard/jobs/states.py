@@ -375,6 +375,7 @@ def revive(connection: sa.Connection, found: sa.Row[Any], *, by: str, now: float
             finished=None,
             failure=None,
             deadline=None,
+            missed=None,
         )
     )
     connection.execute(

@@ -10,6 +10,7 @@ noted in its own history where it goes wrong.
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
@@ -18,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hansard.errors import EngineDied, LeaseLost, StoreBusy, StoreGone
-from hansard.jobs import claim, rows, states
+from hansard.jobs import claim, rows, shares, states, wanted
 from hansard.jobs.ledger import ENDS, Ledger
 from hansard.jobs.patience import surely
 from hansard.jobs.rows import Unit
@@ -60,7 +61,7 @@ class Steps(Ledger):
         # who write. What somebody else took meanwhile is not taken again; then we look again.
         for _ in range(LOOKS):
             now = self._clock()
-            with self.database.read() as connection:
+            with self.database.read(single=True) as connection:
                 asked = self._asked(connection, now, among) | {"quick": quick}
                 turns = claim.steps(connection, asked)
             if not turns:
@@ -96,6 +97,9 @@ class Steps(Ledger):
                 if len(found) >= most:
                     break
             taking += [row.id for row in found]
+            # Where nobody else waits for these hands, there is nobody to be fair to.
+            if found and len({(turn.group.tenant, turn.group.lane) for turn in turns}) > 1:
+                shares.charge(connection, _counted(found))
         return [Unit(held["mark"], row.step, rows.job(row)) for row in found]
 
     def release(self, units: Iterable[Unit]) -> None:
@@ -134,7 +138,9 @@ class Steps(Ledger):
     def waiting_models(self) -> list[tuple[str, str]]:
         """Engine and model of jobs that have or will have windows to hear, urgent ones first."""
         with self.database.read() as connection:
-            return claim.models(connection, self._asked(connection, self._clock(), self.pools))
+            now = self._clock()
+            found = wanted.models(connection, self._asked(connection, now, self.pools))
+        return [pair for pair in found if self._left.get(pair, now) <= now]
 
     @contextmanager
     def _taking(self, mark: str, ids: list[str]) -> Iterator[sa.Connection]:
@@ -258,6 +264,14 @@ class Steps(Ledger):
         row = self._mine(connection, unit)
         if row.token != unit.token or row.finished is not None:
             raise LeaseLost(f"Job {unit.job.id} was cancelled or taken over.")
+
+
+def _counted(taken: Iterable[sa.Row[Any]]) -> dict[tuple[str, str], float]:
+    """What jobs that are done at a stroke count, by tenant and lane."""
+    counts: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for row in taken:
+        counts[row.tenant, row.lane] += shares.of_stroke(row.seconds)
+    return counts
 
 
 def poisoned(what: str) -> EngineDied:

@@ -22,7 +22,7 @@ from functools import partial
 
 from hansard import telemetry
 from hansard.errors import EngineError, HansardError, LeaseLost
-from hansard.jobs.armful import Armful, Pace
+from hansard.jobs.armful import Armful, Looks, Pace
 from hansard.jobs.limits import unit_limit
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
@@ -185,7 +185,7 @@ class Crew:
         self._guard = threading.Lock()
         self._in_hand: dict[tuple[str, str], _InHand] = {}
         self._armfuls: set[Armful] = set()
-        self._turns = {pool: threading.Lock() for pool in self._pools}
+        self._turns = {pool: (threading.Lock(), Looks()) for pool in self._pools}
         """Of hands that do nothing one looks for work: all would find the same."""
         self._taken: Counter[Pool] = Counter()
         self._open_lanes: set[tuple[str, str]] = set()
@@ -311,12 +311,18 @@ class Crew:
     def _claimed(self, pool: Pool, most: int, *, quick: bool) -> list[Unit]:
         """Steps to do; none where there is nothing, after a while or a ring."""
         database = self._queue.database
-        with self._turns[pool]:
-            if self._stop.is_set():
+        turn, looks = self._turns[pool]
+        with turn:
+            while pause := max(looks.pause(time.monotonic()), database.tended(pool)):
+                if self.pause(pause):
+                    return []
+            if self.pause():
                 return []
             seen = database.rings()
-            begun = time.perf_counter()
+            now, begun = time.monotonic(), time.perf_counter()
             units = self._queue.claim_steps((pool,), quick=quick, most=most)
+            if looks.saw(now, units, most):
+                database.tend(pool)
             if units:
                 telemetry.record("claim", time.perf_counter() - begun)
                 return units

@@ -21,6 +21,10 @@ FEW = 16
 """So many processes look at once where somebody has committed something, however many wait."""
 
 
+TENDED = 0.025
+"""Seconds for which others leave to one process what it said it would look at again."""
+
+
 class Pulse(Protocol):
     """Whether anybody has committed anything, cheap enough to ask before each answer."""
 
@@ -56,8 +60,12 @@ class Database(ABC):
     # ── transactions ─────────────────────────────────────────────────────────────────────────
 
     @abstractmethod
-    def read(self) -> AbstractContextManager[sa.Connection]:
+    def read(self, *, single: bool = False) -> AbstractContextManager[sa.Connection]:
         """A transaction that only reads: one consistent view. Inside one that writes, a part of it.
+
+        Args:
+            single: a view for each statement is enough: PostgreSQL then needs one way there and
+                back and not three.
 
         Raises:
             StoreBusy, StoreGone: it cannot be reached now; asking again later may help.
@@ -124,6 +132,18 @@ class Database(ABC):
     @abstractmethod
     def hears(self) -> bool:
         """Whether the bell rings here, just now, when another process has committed something."""
+
+    @abstractmethod
+    def tend(self, what: str) -> None:
+        """Tell other processes that this one will look for such work again in a moment.
+
+        While work comes in piece by piece, one process takes it by the armful, and the others need
+        not look at each piece. Whoever says so and does not come delays them by :data:`TENDED`.
+        """
+
+    @abstractmethod
+    def tended(self, what: str) -> float:
+        """Seconds for which such work may be left to another process; 0 where it may not."""
 
     @abstractmethod
     def pulse(self) -> Pulse:

@@ -18,10 +18,13 @@ CHANNEL = "hansard"
 RING, HUSH = "ring", "hush"
 """There is something to do; something was merely taken."""
 
+TEND = "tend:"
+"""Before a kind of work: whoever says this looks for it again in a moment."""
+
 _STALE = 1.0
 """Seconds after which a message may have been lost: others may then have committed unheard."""
 
-_BREATH = 0.004
+_BREATH = 0.008
 """Seconds between two messages of one process: one tells of all that was committed meanwhile."""
 
 _PAUSE = 0.5
@@ -41,6 +44,10 @@ class Hearer(Protocol):
 
     def rung(self) -> None:
         """Another process says that there is something to do."""
+        ...
+
+    def left_to(self, name: str, what: str) -> None:
+        """Another process says that it will look for such work again in a moment."""
         ...
 
     def told_by(self) -> str | None:
@@ -81,7 +88,8 @@ class Mouth:
                 words, self._words = self._words, set()
                 if not words:
                     break
-            self._tell(f"{RING if RING in words else HUSH} {self.name}")
+            tended = sorted(word for word in words if word.startswith(TEND))
+            self._tell(" ".join([RING if RING in words else HUSH, self.name, *tended]))
             with self._wanted:
                 self._wanted.wait_for(lambda: self._closing, _BREATH)
         self._hang_up()
@@ -144,13 +152,17 @@ class Ears:
         self._hearer.ring()
         self.deaf = False
         while not self._closing.is_set():
-            for notice in connection.notifies(timeout=_STALE / 4, stop_after=1):
-                word, _, name = notice.payload.partition(" ")
+            for notice in connection.notifies(timeout=_STALE / 4):
+                word, name, *tended = notice.payload.split(" ")
                 if name == self._hearer.told_by():
                     continue
                 self._beat()
+                for what in tended:
+                    self._hearer.left_to(name, what.removeprefix(TEND))
                 if word == RING:
                     self._hearer.rung()
+                if self._closing.is_set():
+                    return
             # A message may have been lost with its sender: now and then it is as if one came.
             if time.monotonic() - self._beaten >= _STALE:
                 self._beat()

@@ -31,7 +31,7 @@ from hansard.errors import (
 )
 from hansard.store import ids
 from hansard.store.address import parsed
-from hansard.store.database import FEW, Database, Pulse
+from hansard.store.database import FEW, TENDED, Database, Pulse
 from hansard.store.schema import SCHEMA, go_to, revision, see_that_it_is_not_newer, upgrade
 
 if TYPE_CHECKING:
@@ -71,12 +71,17 @@ class Postgres(Database):
         self._local = threading.local()
         self._counting = threading.Lock()
         self._beats = 0
+        self._tending: dict[str, float] = {}
+        """What this process said it would look at again, and when, by the monotonic clock …"""
+        self._others_tend: dict[str, float] = {}
+        """… and another."""
         self._closing = threading.Event()
         self._ears: Ears | None = None
         self._mouth: Mouth | None = None
         self._lasting = self._engine("on", connections)
         self._hasty = self._engine("off", connections)
         self._at_once = self._lasting.execution_options(isolation_level="AUTOCOMMIT")
+        self._glancing = self._hasty.execution_options(isolation_level="AUTOCOMMIT")
         self._seeing = self._hasty.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -129,13 +134,13 @@ class Postgres(Database):
     # ── transactions ─────────────────────────────────────────────────────────────────────────
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """One snapshot for all that is read in it."""
+    def read(self, *, single: bool = False) -> Iterator[sa.Connection]:
+        """One snapshot for all that is read in it, or one for each statement."""
         current: sa.Connection | None = getattr(self._local, "connection", None)
         if current is not None:
             yield current
             return
-        with self._transaction(self._seeing) as connection:
+        with self._transaction(self._glancing if single else self._seeing) as connection:
             yield connection
 
     @contextmanager
@@ -179,12 +184,17 @@ class Postgres(Database):
         self.beaten()
         if not silent:
             self.ring()
+        self._say(notices.HUSH if silent else notices.RING)
+
+    def _say(self, word: str) -> None:
+        from hansard.store import notices
+
         with self._counting:
             if self._mouth is None and not self._closing.is_set():
                 self._mouth = notices.Mouth(self._address)
             mouth = self._mouth
         if mouth is not None:
-            mouth.say(notices.HUSH if silent else notices.RING)
+            mouth.say(word)
 
     def beaten(self) -> None:
         """Something was committed, or may have been."""
@@ -216,6 +226,25 @@ class Postgres(Database):
         """
         if random.random() * self.crowd < FEW:  # noqa: S311 not a secret
             self.ring()
+
+    def tend(self, what: str) -> None:
+        """See :meth:`Database.tend`."""
+        from hansard.store import notices
+
+        self._tending[what] = time.monotonic()
+        self._say(f"{notices.TEND}{what}")
+
+    def left_to(self, name: str, what: str) -> None:
+        """Another process tends something. Of two who do, the one with the lesser name goes on."""
+        now, mine = time.monotonic(), self.told_by()
+        tending = now - self._tending.get(what, -TENDED) < TENDED
+        if not (tending and mine is not None and mine < name):
+            self._others_tend[what] = now
+
+    def tended(self, what: str) -> float:
+        """See :meth:`Database.tended`."""
+        since = self._others_tend.get(what)
+        return 0.0 if since is None else max(0.0, since + TENDED - time.monotonic())
 
     def told_by(self) -> str | None:
         """What this process tells others under: its own messages are no news."""

@@ -90,8 +90,9 @@ class Sqlite(Database):
         connection.exec_driver_sql(self._begin)
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads: one consistent view."""
+    def read(self, *, single: bool = False) -> Iterator[sa.Connection]:
+        """A transaction that only reads: one consistent view, also where less would do."""
+        del single
         with self._transaction("BEGIN") as connection:
             yield connection
 
@@ -194,6 +195,14 @@ class Sqlite(Database):
     def pulse(self) -> DataVersion:
         """A connection of its own, for an event loop."""
         return DataVersion(self.path)
+
+    def tend(self, what: str) -> None:
+        """Processes that share a file say nothing to each other."""
+
+    def tended(self, what: str) -> float:
+        """So nothing is left to another."""
+        del what
+        return 0.0
 
     def reader(self) -> Sqlite:
         """A connection of its own to the same file."""

@@ -105,6 +105,7 @@ jobs = Table(
     # foreign key: SQLite would have to make this table anew. Who deletes a job deletes these.
     Column("parent", String(32)),
     Column("request", Text, comment="JSON, of what a follow-up job is asked"),
+    Column("missed", Double, comment="since when no host has had its files; see jobs.absence"),
     # All that a claim looks at before it has chosen. It leaps from group to group through this
     # index (``jobs.groups``), and jobs that have ended are not in it.
     Index(
@@ -127,6 +128,19 @@ jobs = Table(
         *("pool", "priority", "tenant", "lane", "created", "id"),
         *("not_before", "lease_until", "step", "finished"),
         **_where(text("finished IS NULL AND step = 'finish'")),
+    ),
+    # What is in hand: no more rows than there are hands.
+    Index(
+        "ix_jobs_held",
+        *("pool", "priority", "tenant", "lane", "step", "lease_until", "seconds"),
+        *("planned_samples", "owner", "token", "finished"),
+        **_where(text("finished IS NULL AND token IS NOT NULL")),
+    ),
+    # Which models are wanted: leaps like those from group to group.
+    Index(
+        "ix_jobs_model",
+        *("pool", "engine", "model", "priority", "created", "id"),
+        **_where(text("finished IS NULL")),
     ),
     Index("ix_jobs_active", "tenant", "lane", **_where(text("finished IS NULL"))),
     Index("ix_jobs_deadline", "deadline", **_where(text("finished IS NULL"))),
@@ -236,10 +250,11 @@ usage = Table(
     Column("tenant", String(32), nullable=False),
     Column("key", String(16), nullable=False, comment="empty without a key"),
     Column("engine", String(32), nullable=False),
+    Column("part", Integer, nullable=False, comment="of a sum in several rows; see store.usage"),
     Column("calls", Integer, nullable=False, comment="transcriptions asked for"),
     Column("seconds", Double, nullable=False, comment="of audio transcribed"),
     Column("cost", Double, nullable=False),
-    PrimaryKeyConstraint("day", "tenant", "key", "engine"),
+    PrimaryKeyConstraint("day", "tenant", "key", "engine", "part"),
 )
 
 idempotency = Table(
@@ -340,6 +355,12 @@ workers = Table(
     Column("pools", Text, nullable=False, comment="with commas; empty: it does no work"),
     Column("started", Double, nullable=False),
     Column("seen", Double, nullable=False, comment="its last sign of life"),
+    Column(
+        *("lacks", Text),
+        nullable=False,
+        server_default="{}",
+        comment="JSON: models that it could not load, and when it tried",
+    ),
 )
 
 archives = Table(

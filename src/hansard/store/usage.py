@@ -1,4 +1,8 @@
-"""How much was transcribed, for whom: one row a day, key and engine, added to as it happens.
+"""How much was transcribed, for whom: sums by day, key and engine, added to as it happens.
+
+In PostgreSQL a sum lies in several rows, of which each addition takes one by chance. Whoever adds
+to a row keeps it until his transaction is on the disk, and all who submit and end jobs of one
+tenant add to the same sum: in one row they would wait for each other's disk.
 
 Additions are made inside transactions that happen once: the one that accepts a job, and the one
 that ends it. So a job is counted once, however often its last step was tried. Seconds are counted
@@ -7,6 +11,7 @@ when a job ends well; money whenever it ends, because what a job that failed has
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -27,11 +32,14 @@ _DAY = 86_400.0
 ROWS = 10_000
 """Most lines of one answer."""
 
+PARTS = 16
+"""Rows of a sum at the most, where several write at once."""
+
 
 def _adding(fresh: Insert) -> Insert:
     """What is there already grows by what is new."""
     return fresh.on_conflict_do_update(
-        index_elements=[usage.c.day, usage.c.tenant, usage.c.key, usage.c.engine],
+        index_elements=list(usage.primary_key),
         set_={
             "calls": usage.c.calls + fresh.excluded.calls,
             "seconds": usage.c.seconds + fresh.excluded.seconds,
@@ -75,6 +83,11 @@ def day(moment: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(moment))
 
 
+def any_part() -> int:
+    """A part to add to, where others add at the same time."""
+    return random.randrange(PARTS)  # noqa: S311 not a secret
+
+
 def add(
     connection: sa.Connection,
     moment: float,
@@ -86,7 +99,7 @@ def add(
     seconds: float = 0.0,
     cost: float = 0.0,
 ) -> None:
-    """Add to the row of a day, in the caller's transaction."""
+    """Add to the sum of a day, in the caller's transaction."""
     connection.execute(
         _ADD[connection.dialect.name],
         {
@@ -94,6 +107,7 @@ def add(
             "tenant": tenant,
             "key": key or "",
             "engine": engine,
+            "part": 0 if connection.dialect.name == "sqlite" else any_part(),
             "calls": calls,
             "seconds": seconds,
             "cost": cost,
