@@ -61,6 +61,7 @@ def service(folder: Path, slow: float) -> Service:
         HANSARD_ATTEMPTS="1000",  # these deaths are not the fault of any unit
         HANSARD_SERVE__RATE="1000000",
         HANSARD_SERVE__BURST="100000",
+        HANSARD_MEETINGS__FOLLOW_UP="false",  # jobs are counted
     )
 
 
