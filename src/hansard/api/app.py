@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
@@ -36,6 +37,7 @@ from hansard.api import (
     meetings,
     metrics,
     openai,
+    profiles,
     search,
     statistics,
     transcriptions,
@@ -50,7 +52,9 @@ from hansard.api.exposition import Meter
 from hansard.api.journal import Journal
 from hansard.api.live_lobby import Lobby
 from hansard.api.portions import limiter
+from hansard.api.profiles import Profiling
 from hansard.errors import HansardError
+from hansard.perf.profile_crew import taking_part
 from hansard.wiring import House
 
 # Routes are matched in this order: those that are asked for most come first.
@@ -65,6 +69,7 @@ _RESOURCES = (
     catalogue,
     usage,
     statistics,
+    profiles,
     webhooks,
     search,
     ask,
@@ -147,14 +152,17 @@ def create(house: House) -> FastAPI:
         watch = app.state.health = health.Watch(own)
         lobby = app.state.live = Lobby(own)
         limits = app.state.limiter = limiter(house.database)
+        profiling = app.state.profiling = Profiling(own)
         if journal is not None:
             journal.start()
         try:
             await limits.start()
             await watch.start()
             await lobby.start()
-            yield {"serve": serve}  # where api.connection finds it
+            with taking_part(house.settings.data, "api", asyncio.get_running_loop()):
+                yield {"serve": serve}  # where api.connection finds it
         finally:
+            await own.work(profiling.close)
             await lobby.close()
             await watch.close()
             await limits.close()

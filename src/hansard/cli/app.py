@@ -85,6 +85,11 @@ COMMANDS = (
         "Say how many workers, API processes, connections and bytes so much audio takes.",
     ),
     Deferred(
+        "profile",
+        "profile:app",
+        "Say where the time and the memory of a command, or of what runs, go.",
+    ),
+    Deferred(
         "doctor",
         "doctor:doctor",
         "Say what this machine has, and warn about what will be trouble.",
