@@ -66,7 +66,7 @@ class Sampler:
     def __enter__(self) -> Self:
         self._begun = time.perf_counter()
         self._cpu = time.process_time()
-        self._children = _children()
+        self._children = children_cpu()
         self._thread.start()
         return self
 
@@ -85,7 +85,7 @@ class Sampler:
             looks=self._looks,
             cpu=cpu,
             native=max(0.0, cpu - self._python) if _HAS_CLOCKS else 0.0,
-            children=max(0.0, _children() - self._children),
+            children=max(0.0, children_cpu() - self._children),
         )
 
     def _run(self) -> None:
@@ -211,7 +211,7 @@ def _waits(frame: FrameType) -> bool:
     return frame.f_code.co_filename.endswith(_WAITS)
 
 
-def _children() -> float:
+def children_cpu() -> float:
     """Seconds on a processor of all processes this one started, those that ended included."""
     import psutil
 
