@@ -29,7 +29,7 @@ def test_a_service_is_profiled_while_it_runs(serve: Serve) -> None:
         answer = served.http.post(PLACE, json=body)
         assert answer.json()["error"]["code"] == "invalid_field", answer.text
 
-    begun = served.http.post(PLACE, json={"seconds": 1})
+    begun = served.http.post(PLACE, json={"seconds": 0.3})
     assert begun.status_code == 202, begun.text
     assert begun.json()["state"] == "running"
     busy = served.http.post(PLACE)

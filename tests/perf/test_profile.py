@@ -131,7 +131,7 @@ def test_who_takes_part_is_asked_and_one_asks_at_a_time(tmp_path: Path) -> None:
             Asking(tmp_path, "cpu", 0.1)
         with pytest.raises(NothingToProfile, match="took part"):
             first.gather()
-    with taking_part(tmp_path, "worker"), Asking(tmp_path, "cpu", 1.0) as asking:
+    with taking_part(tmp_path, "worker"), Asking(tmp_path, "cpu", 0.2) as asking:
         (found,) = asking.gather()
     assert found.process.startswith("worker ")
     assert found.looks
@@ -141,7 +141,7 @@ def test_who_takes_part_is_asked_and_one_asks_at_a_time(tmp_path: Path) -> None:
 def test_a_process_that_dies_in_the_middle_is_told(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "pass"]) as gone:
         gone.wait()
-    with taking_part(tmp_path, "worker"), Asking(tmp_path, "cpu", 0.8) as asking:
+    with taking_part(tmp_path, "worker"), Asking(tmp_path, "cpu", 0.2) as asking:
         folder = tmp_path / "profiling"
 
         def dies() -> None:

@@ -76,7 +76,8 @@ class Asking:
                 hint="Ask again when that has ended: `hansard profile list` shows it.",
             ) from None
         self._sweep()
-        self._asked = Asked(secrets.token_hex(8), kind, seconds, time.time() + seconds, pid)
+        until = time.time() + max(seconds, 2 * _LOOK)
+        self._asked = Asked(secrets.token_hex(8), kind, seconds, until, pid)
 
     def __enter__(self) -> Self:
         return self
@@ -92,13 +93,15 @@ class Asking:
         """
         asked = self._asked
         _put(self._folder / f"{asked.id}.ask", msgspec.json.encode(asked))
-        soonest = time.monotonic() + asked.seconds
+        soonest = time.monotonic() + asked.seconds + 2 * _LOOK
         latest = soonest + GRACE
         while time.monotonic() < latest:
             if given_up():
                 break
             begun, done = self._named("begun"), self._named("done")
-            if time.monotonic() >= soonest and begun <= done | self._dead(begun):
+            if begun <= done | self._dead(begun) and (
+                time.monotonic() >= soonest or (asked.pid is not None and done)
+            ):
                 break
             time.sleep(0.05)
         return self._found()
@@ -190,14 +193,13 @@ def _answer(
 ) -> None:
     asked = msgspec.json.decode(path.read_bytes(), type=Asked)
     mine = folder / f"{asked.id}.{role}-{os.getpid()}.begun"
-    left = min(asked.seconds, asked.until - time.time())
-    if left <= 0 or mine.exists() or asked.pid not in (None, os.getpid()):
+    if time.time() > asked.until or mine.exists() or asked.pid not in (None, os.getpid()):
         return
     mine.touch()
     name = f"{role} {os.getpid()}"
     try:
         with looking(asked.kind, name, loop) as found:
-            over.wait(left)
+            over.wait(asked.seconds)
         (capture,) = found
     except Exception as error:  # noqa: BLE001 whatever it is: work goes on, and who asked is told
         _log.warning("this process could not be profiled: %s", error)
