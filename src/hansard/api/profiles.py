@@ -183,7 +183,7 @@ async def one(request: Request, profile: str) -> Response:
             "description": "A flame graph (HTML), speedscope's JSON, or the samples.",
             "content": {
                 "text/html": {"example": "<!doctype html>"},
-                "application/json": {"schema": {"type": "object"}},
+                "application/json": {"schema": {"type": "object"}, "example": {"profiles": []}},
             },
         },
         **errors(UnknownProfile),
