@@ -1,47 +1,42 @@
 """Runs peers and us side by side, in turn, in one process tree, and prints the ratio.
 
 Every benchmark in this folder is a script that ends with one line of JSON. Timings drift on
-shared machines, so alternatives are run A B C A B C …, each figure is a median over rounds, and a
-ratio is the median of the ratios of runs that stood next to each other.
+shared machines, so alternatives are run A B B A A B …, each figure is a median over rounds, and a
+ratio is the median of the ratios of runs that stood next to each other. How that is done, and how
+sure it is, is ``hansard.perf``: ``hansard benchmark`` measures by the same harness.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
-import statistics
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from hansard.perf import intervals
+from hansard.perf.benchmark import Trial
+from hansard.perf.benchmark import side_by_side as alternate
+from hansard.perf.machine import git
+from hansard.perf.machine import machine as here
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def machine() -> dict[str, Any]:
     """What this ran on: enough to know whether two results may be compared."""
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version()}
+    found = here()
+    return {
+        "cpu": found.cpu,
+        "cores": found.cores,
+        "python": found.python,
+        "fingerprint": found.fingerprint,
+    }
 
 
 def commit() -> str:
     """Short hash of the checkout, with ``+`` where it has uncommitted changes."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+", "--abbrev=8"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or "unknown"
+    return git(ROOT, "describe", "--always", "--dirty=+", "--abbrev=8") or "unknown"
 
 
 def side_by_side(
@@ -54,16 +49,12 @@ def side_by_side(
         rounds: counted runs of each.
         warmup: runs of each that are thrown away first.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in alternatives}
-    for turn in range(warmup + rounds):
-        for name, work in alternatives.items():
-            begun = time.perf_counter()
-            work()
-            taken = time.perf_counter() - begun
-            print(f"  round {turn - warmup + 1:>2}  {name:<28} {taken:8.3f} s", flush=True)
-            if turn >= warmup:
-                seconds[name].append(taken)
-    return seconds
+
+    def say(number: int, name: str, one: Trial) -> None:
+        print(f"  round {number:>2}  {name:<28} {one.seconds:8.3f} s", flush=True)
+
+    found = alternate(alternatives, rounds=rounds, warmup=warmup, say=say)
+    return {name: [one.seconds for one in trials] for name, trials in found.items()}
 
 
 def until(holds: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
@@ -77,9 +68,7 @@ def until(holds: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
 
 def speedup(seconds: Mapping[str, list[float]], *, peer: str, ours: str) -> float:
     """How many times faster we are: the median of the ratios of neighbouring runs."""
-    return statistics.median(
-        theirs / mine for theirs, mine in zip(seconds[peer], seconds[ours], strict=True)
-    )
+    return intervals.speedup(seconds[peer], seconds[ours])
 
 
 def report(name: str, figures: Mapping[str, Any]) -> None:

@@ -284,7 +284,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert any("/migrations/versions/" in name for name in ours)
     info = f"hansard-{__version__}.dist-info"
     beside = {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt")}
-    assert names == ours | beside | {f"{info}/licenses/LICENSE"}
+    sample = {f"hansard/perf/sample/meeting.{kind}" for kind in ("ogg", "json")}  # of benchmarks
+    assert names == ours | beside | sample | {f"{info}/licenses/LICENSE"}
 
 
 def test_the_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path) -> None:

@@ -317,6 +317,53 @@ class UnknownKey(UsageError):
     status = 404
 
 
+class UnknownProfile(UsageError):
+    """No profile has this id, or it has no such file."""
+
+    code = "unknown_profile"
+    status = 404
+
+
+class UnknownBenchmark(UsageError):
+    """No run of a benchmark is known by this name."""
+
+    code = "unknown_benchmark"
+    status = 404
+
+
+class NotInThisBuild(UsageError):
+    """What is asked for is a part that this build of Hansard does not have."""
+
+    code = "not_in_this_build"
+    status = 501
+
+
+class ProfileBusy(UsageError):
+    """Something is being profiled here already; one at a time is all that tells anything."""
+
+    code = "profile_busy"
+    status = 409
+
+
+class NothingToProfile(UsageError):
+    """There is no process that could be looked into."""
+
+    code = "nothing_to_profile"
+    status = 409
+
+
+class ProfileRefused(UsageError):
+    """The system does not let anybody look into that process."""
+
+    code = "profile_refused"
+
+
+class NotComparable(UsageError):
+    """The two were not measured in the same way, so their difference says nothing."""
+
+    code = "not_comparable"
+
+
 class MissingPart(UsageError):
     """What is asked for needs a package that the plain installation leaves out."""
 

@@ -81,6 +81,8 @@ class _Histogram:
 _lock = threading.Lock()
 _histograms: dict[str, _Histogram] = {}
 _counters: dict[str, float] = {}
+_open: dict[int, list[str]] = {}
+"""Thread → the spans it is in, the innermost last."""
 
 
 def record(stage: str, seconds: float) -> None:
@@ -101,6 +103,8 @@ def count(name: str, amount: float = 1.0) -> None:
 @contextmanager
 def span(stage: str) -> Iterator[None]:
     """Time a block; a block that raises is also counted as ``<stage>.failed``."""
+    inside = _open.setdefault(threading.get_ident(), [])
+    inside.append(stage)
     begun = time.perf_counter()
     try:
         yield
@@ -109,6 +113,19 @@ def span(stage: str) -> Iterator[None]:
         raise
     finally:
         record(stage, time.perf_counter() - begun)
+        if inside[-1] is stage:
+            inside.pop()
+        else:  # tasks of one event loop take turns
+            inside.remove(stage)
+
+
+def stage_of(thread: int) -> str | None:
+    """The innermost span that a thread (its ``ident``) is in just now: for who samples threads."""
+    inside = _open.get(thread)
+    try:
+        return inside[-1] if inside else None
+    except IndexError:  # it left meanwhile
+        return None
 
 
 def snapshot() -> Snapshot:

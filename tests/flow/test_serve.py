@@ -153,6 +153,24 @@ def test_a_second_service_is_told_of_the_first(steady: Service) -> None:
     assert steady.url in second.stderr
 
 
+def test_every_process_of_a_service_is_profiled(steady: Service) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, str(LAUNCHED), "profile", "--attach", "--data", str(steady.data)),
+            *("--seconds", "0.3"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"HANSARD_TEST_LOG": str(steady.folder / "own")},
+    )
+    assert done.returncode == 0, done.stderr
+    for role in ("api", "worker"):
+        child = steady.child(role)
+        assert child is not None
+        assert f"{role} {child.pid}:" in done.stdout
+
+
 def test_a_service_that_cannot_start_says_why(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from copy import copy
 from functools import cache
 from typing import Any
@@ -36,6 +37,7 @@ from hansard.api import (
     meetings,
     metrics,
     openai,
+    profiles,
     search,
     statistics,
     transcriptions,
@@ -50,8 +52,12 @@ from hansard.api.exposition import Meter
 from hansard.api.journal import Journal
 from hansard.api.live_lobby import Lobby
 from hansard.api.portions import limiter
+from hansard.api.profiles import Profiling
 from hansard.errors import HansardError
+from hansard.perf.profile_crew import taking_part
 from hansard.wiring import House
+
+Life = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]
 
 # Routes are matched in this order: those that are asked for most come first.
 _RESOURCES = (
@@ -65,6 +71,7 @@ _RESOURCES = (
     catalogue,
     usage,
     statistics,
+    profiles,
     webhooks,
     search,
     ask,
@@ -141,29 +148,6 @@ def create(house: House) -> FastAPI:
     journal = Journal() if serve.access_log else None
     meter = Meter()
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        own = app.state.desk = Desk(house)
-        watch = app.state.health = health.Watch(own)
-        lobby = app.state.live = Lobby(own)
-        limits = app.state.limiter = limiter(house.database)
-        if journal is not None:
-            journal.start()
-        try:
-            await limits.start()
-            await watch.start()
-            await lobby.start()
-            yield {"serve": serve}  # where api.connection finds it
-        finally:
-            await lobby.close()
-            await watch.close()
-            await limits.close()
-            if own.shared is not None:
-                await own.shared.close()
-            own.close()
-            if journal is not None:
-                journal.close()
-
     app = FastAPI(
         title="Hansard",
         version=__version__,
@@ -171,7 +155,7 @@ def create(house: House) -> FastAPI:
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lifespan,
+        lifespan=_life(house, journal),
     )
     app.router.routes.extend(map(_with_head, routes()))
     app.openapi = page  # type: ignore[method-assign]  # as FastAPI says
@@ -194,6 +178,38 @@ def create(house: House) -> FastAPI:
         )
     app.add_middleware(Envelope, serve=serve, journal=journal, meter=meter)
     return app
+
+
+def _life(house: House, journal: Journal | None) -> Life:
+    """What begins with the server and ends with it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        own = app.state.desk = Desk(house)
+        watch = app.state.health = health.Watch(own)
+        lobby = app.state.live = Lobby(own)
+        limits = app.state.limiter = limiter(house.database)
+        profiling = app.state.profiling = Profiling(own)
+        if journal is not None:
+            journal.start()
+        try:
+            await limits.start()
+            await watch.start()
+            await lobby.start()
+            with taking_part(house.settings.data, "api", asyncio.get_running_loop()):
+                yield {"serve": house.settings.serve}  # where api.connection finds it
+        finally:
+            await own.work(profiling.close)
+            await lobby.close()
+            await watch.close()
+            await limits.close()
+            if own.shared is not None:
+                await own.shared.close()
+            own.close()
+            if journal is not None:
+                journal.close()
+
+    return lifespan
 
 
 def _with_head(route: BaseRoute) -> BaseRoute:

@@ -50,6 +50,7 @@ TAGS = {
     "catalogue": "Models and languages.",
     "health": "Whether the service is well.",
     "usage": "How much was transcribed, by key, day and engine.",
+    "performance": "Where the service spends its time and its memory.",
     "webhooks": "Deliveries of webhooks: what was sent, and sending it again.",
     "live": "Audio in over a WebSocket as it is spoken, words out as they are heard.",
     "openai": "What OpenAI's audio clients speak.",

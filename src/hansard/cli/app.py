@@ -85,6 +85,16 @@ COMMANDS = (
         "Say how many workers, API processes, connections and bytes so much audio takes.",
     ),
     Deferred(
+        "profile",
+        "profile:app",
+        "Say where the time and the memory of a command, or of what runs, go.",
+    ),
+    Deferred(
+        "benchmark",
+        "benchmark:app",
+        "Measure how fast each part is on this machine, and whether it has become slower.",
+    ),
+    Deferred(
         "doctor",
         "doctor:doctor",
         "Say what this machine has, and warn about what will be trouble.",

@@ -51,6 +51,7 @@ def worker(
     """
     from hansard import telemetry
     from hansard.jobs.supervisor import Line
+    from hansard.perf.profile_crew import taking_part
     from hansard.wiring import House
 
     telemetry.log_as_json("worker")
@@ -59,7 +60,7 @@ def worker(
         chosen = _pools(pools)
         configured = settings(data, offline=offline)
         house = House.opened(configured, service=under)
-    with house:
+    with house, taking_part(configured.data, "worker"):
         if metrics is not None:
             from hansard.api import exposition
 

@@ -21,7 +21,7 @@ from hansard.config import Settings
 from hansard.jobs import states, webhooks
 from hansard.jobs.presence import Presence
 from hansard.jobs.queue import Queue
-from hansard.store import archived, locks, uploads
+from hansard.store import archived, locks, profiles, uploads
 from hansard.store.archive import Archive
 from hansard.store.database import Database
 from hansard.store.files import Files
@@ -115,7 +115,7 @@ def drop_orphans(database: Database, files: Files) -> None:
     for page in _pages([sha256 for sha256, since in files.recordings() if since < old]):
         with database.read() as connection:
             found = sa.select(recordings.c.id).where(recordings.c.id.in_(page))
-            known = set(connection.scalars(found))
+            known = {*connection.scalars(found), *profiles.named(connection, page)}
         for sha256 in page:
             if sha256 not in known:
                 with database.write() as connection:
@@ -315,7 +315,7 @@ def _drop_media(connection: sa.Connection, files: Files, sha256: str) -> int | N
     """Remove a recording, row and file, where no job names it; its bytes, or ``None``."""
     locks.recording(connection, sha256)
     named = sa.select(jobs.c.id).where(jobs.c.recording == sha256).limit(1)
-    if connection.execute(named).first() is not None:
+    if connection.execute(named).first() is not None or profiles.named(connection, [sha256]):
         return None
     connection.execute(recordings.delete().where(recordings.c.id == sha256))
     return _unlink(files, sha256)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from hansard.config import Settings
 from hansard.model import TRANSCRIBING, Value
-from hansard.store import ids, index, partitions, schema
+from hansard.store import ids, index, partitions, profiles, schema
 from hansard.store.archive import Archive
 from hansard.store.database import Database
 from hansard.store.files import Files
@@ -301,7 +301,7 @@ def _damaged(files: Files, sha256: str) -> Iterator[Finding]:
 def _orphans(database: Database, page: list[str]) -> Iterator[Finding]:
     with database.read() as connection:
         found = sa.select(recordings.c.id).where(recordings.c.id.in_(page))
-        known = set(connection.scalars(found))
+        known = {*connection.scalars(found), *profiles.named(connection, page)}
     for sha256 in page:
         if sha256 not in known:
             yield Finding(

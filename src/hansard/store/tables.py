@@ -553,6 +553,46 @@ searches = Table(
     Index("ix_searches_tenant", "tenant", "id"),
 )
 
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("kind", String(16), nullable=False, comment="cpu, memory"),
+    Column("subject", Text, nullable=False, comment="what was looked into: a command, a service"),
+    Column("state", String(16), nullable=False, comment="running, completed, failed"),
+    Column("seconds", Double, nullable=False, comment="asked for; of a command, what it took"),
+    Column("created", Double, nullable=False),
+    Column("until", Double, nullable=False, comment="still running then: whoever made it died"),
+    Column("summary", Text, comment="JSON of perf.profile.Summary"),
+    Column("failure", Text, comment="JSON of model.Failure"),
+    Index("ix_profiles_created", "created", "id"),
+)
+
+# Kept as recordings are, by their SHA-256: store.profiles.
+profile_files = Table(
+    "profile_files",
+    metadata,
+    Column("profile", ForeignKey("profiles.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(32), nullable=False, comment="flamegraph, speedscope, samples"),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    PrimaryKeyConstraint("profile", "name"),
+    Index("ix_profile_files_sha256", "sha256"),
+)
+
+benchmarks = Table(
+    "benchmarks",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("component", String(16), nullable=False),
+    Column("build", Text, nullable=False, comment="version and commit that were measured"),
+    Column("machine", String(16), nullable=False, comment="fingerprint of where"),
+    Column("subject", String(64), nullable=False, comment="of what: the SHA-256 of the audio"),
+    Column("created", Double, nullable=False),
+    Column("body", Text, nullable=False, comment="JSON of perf.benchmark.Result"),
+    Index("ix_benchmarks_component", "component", "created", "id"),
+)
+
 moves = Table(
     "moves",
     metadata,

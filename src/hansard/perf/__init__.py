@@ -1,0 +1,1 @@
+"""How fast it is, where the time and the memory go, and what has become slower."""
