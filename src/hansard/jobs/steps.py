@@ -10,6 +10,7 @@ noted in its own history where it goes wrong.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
@@ -17,12 +18,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hansard import telemetry
 from hansard.errors import EngineDied, LeaseLost, StoreBusy, StoreGone
 from hansard.jobs import claim, rows, states
 from hansard.jobs.ledger import ENDS, Ledger
 from hansard.jobs.patience import surely
 from hansard.jobs.rows import Unit
-from hansard.model import Pool
+from hansard.model import SAMPLE_RATE, Job, Pool
 from hansard.store import locks
 from hansard.store.tables import jobs, windows
 
@@ -206,6 +208,8 @@ class Steps(Ledger):
                 states.end(connection, unit.job.id, "completed", None, now=self._clock())
 
         self._surely(unit, end)
+        if unit.step == "finish":
+            _note_time(unit.job)
 
     def keep(self, unit: Unit, write: Write) -> None:
         """Write something that a step has found before it has ended; see :meth:`complete`.
@@ -258,6 +262,15 @@ class Steps(Ledger):
         row = self._mine(connection, unit)
         if row.token != unit.token or row.finished is not None:
             raise LeaseLost(f"Job {unit.job.id} was cancelled or taken over.")
+
+
+def _note_time(job: Job) -> None:
+    """How long a recording took, and how long a second of it; of what is spoken live, nothing."""
+    if job.started is None or job.prepared is None or job.kind == "live":
+        return
+    taken = max(0.0, time.time() - job.started)
+    telemetry.record("pipeline.transcription", taken)
+    telemetry.record("pipeline.factor", taken * SAMPLE_RATE / job.prepared.samples)
 
 
 def poisoned(what: str) -> EngineDied:
