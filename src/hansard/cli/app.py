@@ -85,6 +85,11 @@ COMMANDS = (
         "Say how many workers, API processes, connections and bytes so much audio takes.",
     ),
     Deferred(
+        "performance",
+        "performance:performance",
+        "Show what all processes have measured: rates, failures, percentiles, share of the time.",
+    ),
+    Deferred(
         "doctor",
         "doctor:doctor",
         "Say what this machine has, and warn about what will be trouble.",
