@@ -83,13 +83,15 @@ def _machine(configured: Settings) -> Iterator[Line]:
     import ctranslate2
     import psutil
 
-    memory = psutil.virtual_memory()
+    from hansard import headroom
+
+    memory = headroom.read()
     enough = memory.available > _LITTLE_MEMORY
     yield (
         enough,
         "memory",
         (
-            f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available"
+            f"{memory.available / 1e9:.1f} of {memory.limit / 1e9:.1f} GB available"
             + ("" if enough else ": too little for most models")
         ),
     )

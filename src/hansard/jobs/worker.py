@@ -28,6 +28,7 @@ from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
 from hansard.jobs.steps import Write
 from hansard.model import POOLS, Pool, Step, Value
+from hansard.pressure import Pressure
 from hansard.store.database import FEW
 
 _log = logging.getLogger("hansard.worker")
@@ -157,6 +158,7 @@ class Crew:
         hung: Callable[[Unit], None] = _say_that_it_hangs,
         pools: Collection[Pool] | None = None,
         hands: int | None = None,
+        pressure: Pressure | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Get ready; :meth:`start` begins.
@@ -170,6 +172,7 @@ class Crew:
                 interrupted: only ending the process helps.
             pools: kinds of work that are done here; those of ``queue`` where it is not said.
             hands: threads that take steps, of each pool; the last is for what is over soon.
+            pressure: the memory; looked at by the watcher, and heeded by all who take work.
             clock: monotonic seconds.
         """
         self._queue = queue
@@ -180,6 +183,7 @@ class Crew:
         mine = {POOLS[kind] for kind in kinds}
         self._pools = sorted(mine.intersection(queue.pools if pools is None else pools))
         self._hands = hands or HANDS
+        self._pressure = pressure
         self._clock = clock
         self._stop = threading.Event()
         self._guard = threading.Lock()
@@ -315,6 +319,9 @@ class Crew:
             if self._stop.is_set():
                 return []
             seen = database.rings()
+            if self._refuses:
+                database.wait(seen, self._nap())
+                return []
             begun = time.perf_counter()
             units = self._queue.claim_steps((pool,), quick=quick, most=most)
             if units:
@@ -382,8 +389,10 @@ class Crew:
         renewed = looked = time.monotonic()
         while not self._stop.is_set():
             seen = database.rings()
+            if self._pressure is not None:
+                self._pressure.look()
             with self._patient():
-                if "speech" in self._pools:
+                if "speech" in self._pools and not self._refuses:
                     for pair in self._queue.waiting_models():
                         self._open(pair)
                 self._free_what_is_stuck()
@@ -399,6 +408,11 @@ class Crew:
             # The bell rings with each window that is recorded: looking at each would cost more.
             if not self._stop.wait(_BREATH):
                 database.wait(seen, min(self._nap(), beat / 2, _ROUND))
+
+    @property
+    def _refuses(self) -> bool:
+        """Whether there is too little memory to take anything."""
+        return self._pressure is not None and self._pressure.refuses
 
     def _worth_waiting_for(self) -> list[Unit]:
         """What is in hand, without what took too long: its leases end, others take over."""
@@ -461,10 +475,14 @@ class Crew:
         queue = self._queue
 
         def claim() -> Unit | None:
-            return queue.claim_windows(*pair, batch=listener.batch, lanes=listener.lanes)
+            most = listener.batch
+            batch = most if self._pressure is None else self._pressure.batch(most)
+            return queue.claim_windows(*pair, batch=batch, lanes=listener.lanes)
 
         looked = self._clock()
         while not self._stop.is_set():
+            if self._refuses:
+                return  # so that the model is idle, and can be unloaded
             seen = queue.database.rings()
             if self._pull(claim, listener.listen):
                 continue

@@ -1,0 +1,1 @@
+"""Performance as a feature: measured, explained, tuned and tested under load."""
