@@ -1,4 +1,4 @@
-"""What is done before memory runs out: the steps, the numbers they follow from, and a real group."""
+"""What is done before memory runs out: the steps, their numbers, and a real control group."""
 
 from __future__ import annotations
 

@@ -255,6 +255,16 @@ def write(data: Path, profile: Profile) -> Path:
     return path
 
 
+def remove(data: Path) -> None:
+    """Be without a profile; the one that was there is kept for :func:`undo`.
+
+    Raises:
+        CannotWrite: the data directory cannot be written.
+    """
+    with _writing(data / FILE):
+        (data / FILE).replace(data / BEFORE)
+
+
 def undo(data: Path) -> bool:
     """Put back the profile before; whether there was one. Without one, none is left.
 
@@ -263,7 +273,7 @@ def undo(data: Path) -> bool:
         CannotWrite: the data directory cannot be written.
     """
     path, before = data / FILE, data / BEFORE
-    if not path.exists():
+    if not path.exists() and not before.exists():
         raise InvalidState(
             "There is no tuned profile: the settings are as they are built in.",
             hint="`hansard optimise` makes one.",

@@ -226,7 +226,8 @@ class House:
                 tidy=self._keep_house,
                 pools=pools,
                 hands=self.settings.delivery.concurrency,
-                pressure=self.pressure if waits else None,
+                pressure=self.pressure,
+                waits=waits,
             )
             if self.presence.roll is not None:
                 self._roll.begin(self._crew.pools)

@@ -85,6 +85,11 @@ COMMANDS = (
         "Say how many workers, API processes, connections and bytes so much audio takes.",
     ),
     Deferred(
+        "optimise",
+        "optimise:optimise",
+        "Measure this machine and its models, and keep the settings that are best here.",
+    ),
+    Deferred(
         "doctor",
         "doctor:doctor",
         "Say what this machine has, and warn about what will be trouble.",

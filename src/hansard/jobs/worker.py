@@ -159,6 +159,7 @@ class Crew:
         pools: Collection[Pool] | None = None,
         hands: int | None = None,
         pressure: Pressure | None = None,
+        waits: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Get ready; :meth:`start` begins.
@@ -173,6 +174,7 @@ class Crew:
             pools: kinds of work that are done here; those of ``queue`` where it is not said.
             hands: threads that take steps, of each pool; the last is for what is over soon.
             pressure: the memory; looked at by the watcher, and heeded by all who take work.
+            waits: whether nothing is taken while memory is short.
             clock: monotonic seconds.
         """
         self._queue = queue
@@ -183,7 +185,7 @@ class Crew:
         mine = {POOLS[kind] for kind in kinds}
         self._pools = sorted(mine.intersection(queue.pools if pools is None else pools))
         self._hands = hands or HANDS
-        self._pressure = pressure
+        self._pressure, self._waits = pressure, waits
         self._clock = clock
         self._stop = threading.Event()
         self._guard = threading.Lock()
@@ -412,7 +414,7 @@ class Crew:
     @property
     def _refuses(self) -> bool:
         """Whether there is too little memory to take anything."""
-        return self._pressure is not None and self._pressure.refuses
+        return self._waits and self._pressure is not None and self._pressure.refuses
 
     def _worth_waiting_for(self) -> list[Unit]:
         """What is in hand, without what took too long: its leases end, others take over."""
