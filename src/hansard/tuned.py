@@ -224,6 +224,16 @@ def settings(data: Path) -> dict[str, Any]:
     return nested(profile.values)
 
 
+def holds(data: Path) -> bool:
+    """Whether the profile of a data directory, if there is one, is for this machine.
+
+    Raises:
+        BadSettings: see :func:`read`.
+    """
+    profile = read(data)
+    return profile is None or misfit(profile.stamp, here()) is None
+
+
 def say_once(said: str) -> None:
     """To the log, and so to standard error, once in the life of a process."""
     if said not in _said:

@@ -170,7 +170,7 @@ def _empty_database(address: str | None) -> Iterator[str | None]:
     name = f"hansard_benchmark_{secrets.token_hex(6)}"
     try:
         with psycopg.connect(address, autocommit=True) as server:
-            server.execute(f"CREATE DATABASE {name} TEMPLATE template0")  # type: ignore[call-overload]  # our own name
+            server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
     except psycopg.Error as error:
         said = str(error).strip().splitlines()[0]
         raise MachineError(
@@ -181,4 +181,4 @@ def _empty_database(address: str | None) -> Iterator[str | None]:
         yield sa.make_url(address).set(database=name).render_as_string(hide_password=False)
     finally:
         with psycopg.connect(address, autocommit=True) as server:
-            server.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]  # likewise
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")

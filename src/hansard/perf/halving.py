@@ -110,7 +110,9 @@ def search(
         ranked = [Standing(left[index], score, number + 1) for score, index in out] + ranked
         left = [] if last else [left[index] for _, index in scores[:keep]]
         if not last and clock() >= begun + budget:
-            best = [Standing(left[i], scores[i][0], number + 1) for i in range(len(left))]
+            best: list[Standing[T]] = [
+                Standing(left[i], scores[i][0], number + 1) for i in range(len(left))
+            ]
             return Found((*best, *ranked), spoilt, runs)
     return Found(tuple(ranked), spoilt, runs)
 

@@ -225,7 +225,7 @@ def variants(space: Space, now: Values, most: int) -> list[dict[str, Any]]:
     plain: dict[str, Any] = {}
     single = [knob.set(option) for knob in space for option in range(len(knob.options))]
     chance = random.Random(0)  # noqa: S311 nothing is kept secret with it
-    mixed = []
+    mixed: list[dict[str, Any]] = []
     for _ in range(4 * most if space else 0):
         mixed.append({})
         for knob in space:

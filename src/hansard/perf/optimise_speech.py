@@ -129,8 +129,8 @@ class Listening:
         seconds = time.perf_counter() - begun
         text = " ".join(texts)
         whole = self._reference is not None and len(samples) == length
-        error = word_errors(self._reference, text).rate if whole and self._reference else None
-        return seconds, Output(text, error)
+        rate = word_errors(self._reference, text).rate if whole and self._reference else None
+        return seconds, Output(text, rate)
 
     def _windows(self, values: Values, samples: Samples) -> list[Samples]:
         settings = applied(self._settings, values)
