@@ -25,7 +25,7 @@ from typing import Any
 
 from rig import report, side_by_side, speedup
 
-from hansard.config import S3Settings
+from hansard.shared import S3Settings
 from hansard.store.bucket import hashed
 from hansard.store.files import Draft
 from hansard.store.objects import Objects

@@ -26,7 +26,7 @@ import rig
 from numpy.typing import NDArray
 
 from hansard.audio.decode import blocks
-from hansard.config import SphinxSettings
+from hansard.machine import SphinxSettings
 from hansard.model import SAMPLE_RATE
 from hansard.speech.accuracy import Errors, word_errors
 from hansard.speech.engine import SpeechOptions

@@ -128,8 +128,9 @@ def faster_whisper(
 def ours(model: Path, audio: Path, beam: int, *, batch: int | None = None) -> Run:
     """Hansard as it is: take in, preflight, a durable job, and every answer in the store."""
     from hansard import transcription
-    from hansard.config import Settings, WhisperSettings
+    from hansard.config import Settings
     from hansard.jobs import progress
+    from hansard.machine import WhisperSettings
     from hansard.wiring import House
 
     settings = Settings(

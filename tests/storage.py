@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from tests.cli.conftest import Audio
 
-from hansard.config import S3Settings
+from hansard.shared import S3Settings
 from hansard.store.bucket import Bucket
 
 

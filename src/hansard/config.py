@@ -1,4 +1,6 @@
-"""Settings: read once, passed down. Sources, first wins: command line, ``HANSARD_*``, TOML file.
+"""Settings: read once, passed down.
+
+Sources, the first wins: command line, ``HANSARD_*``, TOML file, tuned profile.
 
 The table in ``docs/settings.md`` is generated from the descriptions below.
 """
@@ -13,7 +15,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,15 +25,21 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from hansard import tuned
 from hansard.errors import BadSettings
+from hansard.machine import (
+    CacheSettings,
+    MemorySettings,
+    PrepareSettings,
+    Section,
+    SphinxSettings,
+    SqliteSettings,
+    WhisperSettings,
+)
+from hansard.model import MAX_WINDOW_SECONDS
+from hansard.shared import ArchiveSettings, DeliverySettings, PostgresSettings, S3Settings
 
 _PREFIX = "HANSARD_"
-
-
-class Section(BaseModel):
-    """A group of settings. Unknown names are refused: a typo must not pass for a setting."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _seen_as_secret(given: str | None) -> str | None:
@@ -73,23 +82,6 @@ class VadSettings(Section):
     min_silence: float = Field(0.5, gt=0, description="Seconds of silence that end a stretch.")
     min_speech: float = Field(0.1, ge=0, description="Shortest stretch that counts, in seconds.")
     pad: float = Field(0.2, ge=0, description="Seconds kept on each side of a stretch.")
-
-
-class WhisperSettings(Section):
-    """The engine ``whisper`` (faster-whisper on CTranslate2)."""
-
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
-    compute_type: str = Field("auto", description="CTranslate2 compute type, e.g. int8, float16.")
-    lanes: int | None = Field(None, ge=1, description="Workers; measured once when not set.")
-    threads: int | None = Field(None, ge=1, description="Threads a worker; measured when not set.")
-    batch: int | None = Field(None, ge=1, description="Windows in one batch; chosen when not set.")
-    beam_size: int = Field(5, ge=1, description="Beams of the first decoding.")
-
-
-class SphinxSettings(Section):
-    """The engine ``sphinx`` (PocketSphinx, embedded)."""
-
-    processes: int | None = Field(None, ge=1, description="Processes; one a core when not set.")
 
 
 class OpenAISettings(Section):
@@ -288,74 +280,6 @@ class RetentionSettings(Section):
     )
 
 
-class PostgresSettings(Section):
-    """The connections to PostgreSQL, where ``database`` names one."""
-
-    connections: int = Field(
-        16, ge=2, description="Most connections of a process of each kind: hasty and lasting."
-    )
-
-
-class S3Settings(Section):
-    """Object storage, where ``files`` names some: AWS, MinIO, R2 and whatever speaks S3."""
-
-    endpoint: str | None = Field(
-        None, description="Address of the service; AWS of the region where it is not set."
-    )
-    region: str | None = Field(None, description="Region; the usual AWS sources when not set.")
-    access_key: str | None = Field(
-        None, repr=False, description="Key id; the usual AWS sources when not set."
-    )
-    secret_key: str | None = Field(None, repr=False, description="Secret of the key.")
-    encryption: Literal["none", "AES256", "aws:kms"] = Field(
-        "none", description="Server-side encryption that is asked for."
-    )
-    kms_key: str | None = Field(None, description="Key of aws:kms; the bucket's when not set.")
-    path_style: bool = Field(
-        True, description="The bucket in the path, as MinIO wants it, not in the host's name."
-    )
-    part: int = Field(
-        8 * 2**20, ge=5 * 2**20, description="Bytes of one part of a multipart transfer."
-    )
-    at_once: int = Field(4, ge=1, description="Parts under way at the same time.")
-    attempts: int = Field(8, ge=1, description="Tries of one request.")
-    timeout: float = Field(30.0, gt=0, description="Seconds to wait for an answer.")
-    direct: bool = Field(
-        False, description="Send clients to the storage itself for media: presigned addresses."
-    )
-    direct_seconds: float = Field(
-        3600.0, gt=0, description="How long a presigned address is good for."
-    )
-
-
-class DeliverySettings(Section):
-    """Waking workers of other machines by a broker, where ``broker`` names one."""
-
-    concurrency: int | None = Field(
-        None, ge=1, description="Units of work at a time of one worker; chosen when not set."
-    )
-    round_seconds: float = Field(
-        5.0, gt=0, description="Seconds between two looks for work that has no permit."
-    )
-    quorum: bool = Field(True, description="Quorum queues on RabbitMQ: they survive a node.")
-    prefix: str = Field("hansard", description="First word of the names of queues and exchanges.")
-    spot_url: str | None = Field(
-        None, description="Address that answers 200 when this machine is about to be taken away."
-    )
-
-
-class ArchiveSettings(Section):
-    """Where old meetings go: ``hansard archive``."""
-
-    place: str | None = Field(
-        None,
-        description="s3://bucket/prefix or a directory; archive/ beside the files if not set.",
-    )
-    days: float | None = Field(
-        None, gt=0, description="Days after which ended transcriptions are archived by themselves."
-    )
-
-
 class MeetingSettings(Section):
     """What follows a transcript: who spoke, and what it meant."""
 
@@ -447,6 +371,9 @@ class Settings(BaseSettings):
         repr=False,
         description="Redis that API processes share as a second cache: redis://host:6379/0.",
     )
+    tuned: bool = Field(
+        True, description="Whether the profile that `hansard optimise` wrote is applied."
+    )
     model: str = Field("auto", description="Model used when none is named.")
     prefer: Literal["speed", "balanced", "accuracy"] = Field(
         "balanced", description="What `auto` leans to."
@@ -464,6 +391,10 @@ class Settings(BaseSettings):
     vad: VadSettings = Field(default_factory=VadSettings)
     whisper: WhisperSettings = Field(default_factory=WhisperSettings)
     sphinx: SphinxSettings = Field(default_factory=SphinxSettings)
+    prepare: PrepareSettings = Field(default_factory=PrepareSettings)
+    caches: CacheSettings = Field(default_factory=CacheSettings)
+    sqlite: SqliteSettings = Field(default_factory=SqliteSettings)
+    memory: MemorySettings = Field(default_factory=MemorySettings)
     openai: OpenAISettings = Field(default_factory=OpenAISettings)
     language_model: LanguageModelSettings = Field(default_factory=LanguageModelSettings)
     embeddings: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
@@ -481,6 +412,13 @@ class Settings(BaseSettings):
     performance: PerformanceSettings = Field(default_factory=PerformanceSettings)
     levels: LevelSettings = Field(default_factory=LevelSettings)
 
+    def window_seconds(self, engine: str, model: str) -> float:
+        """The longest window that an engine is given, in seconds."""
+        if engine == "sphinx":
+            return self.sphinx.window_seconds
+        own = self.whisper.of(model).window_seconds if engine == "whisper" else None
+        return own or MAX_WINDOW_SECONDS
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -490,13 +428,32 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line over environment over ``hansard.toml`` (working or config directory)."""
+        """Command line over environment over ``hansard.toml`` over the tuned profile."""
         del dotenv_settings, file_secret_settings
         places = [
             Path(platformdirs.user_config_dir("hansard", appauthor=False)) / "hansard.toml",
             Path("hansard.toml"),
         ]
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, places)
+        written = TomlConfigSettingsSource(settings_cls, places)
+        return init_settings, env_settings, written, _Tuned(settings_cls)
+
+
+class _Tuned(PydanticBaseSettingsSource):
+    """The tuned profile of the data directory that the sources before it name."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Not asked: all values come at once."""
+        raise NotImplementedError
+
+    def __call__(self) -> dict[str, Any]:
+        """What it says; see :func:`hansard.tuned.settings`."""
+        known = self.current_state
+        if not TypeAdapter(bool).validate_python(known.get("tuned", True)):
+            return {}
+        place = known.get("data") or Settings.model_fields["data"].get_default(
+            call_default_factory=True
+        )
+        return tuned.settings(Path(place).expanduser())
 
 
 def load(**given: Any) -> Settings:
@@ -505,7 +462,10 @@ def load(**given: Any) -> Settings:
     Raises:
         BadSettings: a value does not fit, or there is no such setting; the message names it.
     """
-    hint = "docs/settings.md lists them; they come from HANSARD_* and hansard.toml."
+    hint = (
+        "docs/settings.md lists them; they come from HANSARD_*, hansard.toml and "
+        "tuned.toml in the data directory."
+    )
     try:
         _refuse_unknown()
         return Settings(**given)

@@ -411,6 +411,13 @@ class TooManyUploads(TooMuch):
     status = 503
 
 
+class ShortOfMemory(TooMuch):
+    """There is too little memory left to take new work."""
+
+    code = "short_of_memory"
+    status = 503
+
+
 class TooManyConnections(TooMuch):
     """As many connections are held as may be."""
 

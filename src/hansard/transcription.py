@@ -254,7 +254,7 @@ def options_for(request: Request, choice: Choice, settings: Settings) -> Options
         language_per_window=request.language_per_window,
         guards=request.guards,
         max_tokens=request.max_tokens,
-        window_seconds=choice.window_seconds,
+        window_seconds=settings.window_seconds(choice.engine, choice.model),
         detection=request.detection or Detection(**settings.vad.model_dump()),
     )
 
@@ -286,7 +286,7 @@ def prepare(parts: Parts, unit: Unit) -> None:
     meter = Meter()
     speech = 0
     rows = _rows(parts, job)
-    ears = [Ear(channel, job.options) for channel in range(rows)]
+    ears = [Ear(channel, job.options, parts.settings.prepare.vad_frames) for channel in range(rows)]
     planned: list[Window] = []
     due = 0.0
     with (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,11 +30,14 @@ from hansard.jobs.presence import Notice, Presence, serving
 from hansard.jobs.queue import Queue
 from hansard.jobs.reach import Reach
 from hansard.jobs.roll import Roll
-from hansard.jobs.worker import Crew, Listener, StepHandler
+from hansard.jobs.unit import StepHandler
+from hansard.jobs.worker import Crew, Listener
 from hansard.live import session
 from hansard.meetings import follow_up
 from hansard.meetings.requests import INSIGHT, SPEAKERS
 from hansard.model import Client, Job, Pool, Segment, Step, Transcript
+from hansard.pressure import Pressure, Stage
+from hansard.search.meaning import Meaning
 from hansard.store import opening, transcripts
 from hansard.store.files import room
 from hansard.store.partitions import Months
@@ -45,9 +47,7 @@ from hansard.store.statistics import Statistics
 if TYPE_CHECKING:
     from hansard.jobs.deliveries import Deliveries
     from hansard.jobs.rows import Unit
-    from hansard.search.fitting import Embedders
-    from hansard.search.lookup import Near, Nearest
-    from hansard.search.vectors import Vectors
+    from hansard.search.lookup import Nearest
     from hansard.speech.lease import Models
     from hansard.store.archive import Archive
 
@@ -92,7 +92,10 @@ class House:
             self.presence = Presence(settings.data / "workers", service)
         try:
             self.database = opening.opened(
-                settings.data, settings.database, connections=settings.postgres.connections
+                settings.data,
+                settings.database,
+                connections=settings.postgres.connections,
+                sqlite=settings.sqlite,
             )
         except HansardError:
             self.presence.close()
@@ -111,9 +114,12 @@ class House:
             self._cage.warm()
         media = cage or self._cage or Uncaged()
         self.parts = transcription.Parts(settings, self.queue, self.files, media)
+        self.pressure = Pressure(settings.memory)
+        """The memory of this process; looked at by whoever works or serves."""
+        self.pressure.on(Stage.CACHES, self._drop_caches)
+        self.pressure.on(Stage.MODELS, self._unload_idle)
         self._models: Models | None = None
-        self._by_meaning: tuple[Embedders, Vectors] | None = None
-        self._guard = threading.Lock()
+        self.meaning = Meaning(self.database, settings)
         self._crew: Crew | None = None
         self._attendance: attendance.Attendance | None = None
         self._deliveries: Deliveries | None = None
@@ -189,7 +195,7 @@ class House:
 
         Comparing all vectors takes some milliseconds: call it where that holds nobody up.
         """
-        return partial(self._near, tenant)
+        return partial(self.meaning.near, tenant)
 
     # ── work ─────────────────────────────────────────────────────────────────────────────────
 
@@ -198,12 +204,15 @@ class House:
         *,
         pools: Collection[Pool] | None = None,
         hung: Callable[[Unit], None] | None = None,
+        waits: bool = True,
     ) -> None:
         """Begin to work on whatever the queue holds, in threads of this process.
 
         Args:
             pools: kinds of work; all where it is not said.
             hung: told of a unit in a native call that only the end of the process can end.
+            waits: whether nothing is begun while memory is short. A person who waits for this
+                very work is not helped by that.
         """
         self._figures.begin()
         if self._crew is None:
@@ -214,7 +223,7 @@ class House:
             crew = Crew if hung is None else partial(Crew, hung=hung)
             after: dict[str, dict[Step, StepHandler]] = {
                 SPEAKERS: {"run": partial(follow_up.speakers, self.parts)},
-                INSIGHT: {"run": partial(follow_up.insight, self.parts, embed=self._embed)},
+                INSIGHT: {"run": partial(follow_up.insight, self.parts, embed=self.meaning.embed)},
             }
             self._crew = crew(
                 self.queue,
@@ -223,6 +232,8 @@ class House:
                 tidy=self._keep_house,
                 pools=pools,
                 hands=self.settings.delivery.concurrency,
+                pressure=self.pressure,
+                waits=waits,
             )
             if self.presence.roll is not None:
                 self._roll.begin(self._crew.pools)
@@ -262,7 +273,7 @@ class House:
             return
         found = serving(self.settings.data)
         if found is None or not found.workers:
-            self.start(pools=self._own)
+            self.start(pools=self._own, waits=False)
             return
         self._trusted = found
         self._look_again = time.monotonic() + _WATCH
@@ -280,7 +291,7 @@ class House:
         if serving(self.settings.data) is None:
             self._say(f"The service at {self._trusted.url} is gone: going on here.")
             self._trusted = None
-            self.start(pools=self._own)
+            self.start(pools=self._own, waits=False)
 
     def stop(self, patience: float = 5.0) -> bool:
         """Take no more work and give back what is not finished within ``patience`` seconds.
@@ -364,31 +375,16 @@ class House:
                 able.lanes, able.batch, partial(transcription.listen, self.parts, loaded)
             )
 
-    def _near(self, tenant: str, text: str, limit: int) -> list[Near] | None:
-        from hansard.search.lookup import Near
+    def _drop_caches(self) -> None:
+        """Let go of what can be made again."""
+        from hansard.speech import tuning
 
-        embedders, vectors = self._meaning()
-        current = embedders.current(tenant)
-        hits = vectors.nearest(tenant, current.id, current.embedder.embed_query(text), limit=limit)
-        return [Near(h.job, h.first, h.last, h.start, h.end, h.score) for h in hits] or None
+        self.meaning.forget()
+        tuning.release_pages()
 
-    def _embed(self, job: Job) -> None:
-        """Make the meeting that a job follows found by its meaning; fit the library where due."""
-        assert job.parent is not None
-        embedders, _ = self._meaning()
-        embedders.embed(job.tenant, job.parent)
-        embedders.fit_if_due(job.tenant)
-
-    def _meaning(self) -> tuple[Embedders, Vectors]:
-        """What makes vectors, and what compares them; one of each in a process."""
-        with self._guard:
-            if self._by_meaning is None:
-                from hansard.search.fitting import Embedders
-                from hansard.search.vectors import Vectors
-
-                made = Embedders(self.database, self.settings.embeddings)
-                self._by_meaning = made, Vectors(self.database)
-            return self._by_meaning
+    def _unload_idle(self) -> None:
+        if self._models is not None:
+            self._models.sweep(every=True)
 
     def tidy(self) -> None:
         """Free what dead workers held, and remove what they left and nobody needs."""
@@ -420,8 +416,7 @@ class House:
         except HansardError as error:
             _log.warning("%s", error.message)  # leases run out by themselves
         self._let_go()
-        if self._by_meaning is not None:
-            self._by_meaning[0].close()
+        self.meaning.close()
         if self._cage is not None:
             self._cage.close()
         self.archive.close()

@@ -53,7 +53,7 @@ def test_meaning_is_searched_once_meetings_have_vectors(library: Served) -> None
     plain = library.http.get("/api/v1/search", params={"q": "roof", "mode": "hybrid"}).json()
     assert plain["answered_by"] == ["text"]
     assert plain["reason"]
-    embedders, _ = house._meaning()
+    embedders, _ = house.meaning._parts()
     job = plain["items"][0]["id"]
     assert embedders.embed("local", job) == 1
     both = library.http.get("/api/v1/search", params={"q": "roof", "mode": "hybrid"}).json()

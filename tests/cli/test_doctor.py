@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.cli.conftest import Command
 
@@ -25,7 +26,7 @@ def test_a_machine_that_is_well(data: Path, hansard: Command) -> None:
     assert ended.code == 0, ended.out
     found = findings(ended.out)
     assert {state for state, _ in found.values()} == {"ok"}
-    wanted = "hansard libraries store service sqlite disk memory processor cuda models"
+    wanted = "hansard libraries store service sqlite disk memory processor cuda models tuned"
     assert list(found) == wanted.split()
     assert str(data) in found["store"][1]
     assert found["service"][1] == "not running"
@@ -68,3 +69,19 @@ def test_a_model_whose_files_are_broken(data: Path, hansard: Command) -> None:
     state, said = findings(ended.out)["model"]
     assert state == "WARN"
     assert said.startswith("mine: ")
+
+
+def test_the_tuned_profile_is_named_and_one_of_another_machine_is_a_warning(
+    data: Path, hansard: Command
+) -> None:
+    from hansard import tuned
+
+    here = tuned.here()
+    for stamp, code, said in (
+        (here, 0, "1 settings for sphinx/en-us"),
+        (msgspec.structs.replace(here, processor="Another"), 5, "not applied"),
+    ):
+        tuned.write(data, tuned.Profile(stamp, "sphinx/en-us", "", (), {"model_idle": 60.0}))
+        ended = hansard("doctor", "--offline")
+        assert ended.code == code
+        assert said in findings(ended.out)["tuned"][1]

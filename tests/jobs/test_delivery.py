@@ -26,7 +26,8 @@ from hansard.jobs.delivery import Post, made
 from hansard.jobs.permits import MOST, Permits
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
-from hansard.jobs.worker import Crew, Listener, StepHandler
+from hansard.jobs.unit import StepHandler
+from hansard.jobs.worker import Crew, Listener
 from hansard.model import Step
 from hansard.store.postgres import Postgres
 

@@ -24,7 +24,7 @@ from hansard.errors import EngineBusy, EngineUnreachable, LeaseLost, UnknownJob
 from hansard.jobs import progress
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
-from hansard.jobs.worker import work_once
+from hansard.jobs.unit import work_once
 from hansard.model import Client, Job, Options, Prepared
 from hansard.store import tables
 from hansard.store.database import Database

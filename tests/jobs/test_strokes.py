@@ -20,7 +20,8 @@ from hansard.jobs.groups import open_groups
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
 from hansard.jobs.steps import Write
-from hansard.jobs.worker import Crew, Listener, StepHandler
+from hansard.jobs.unit import StepHandler
+from hansard.jobs.worker import Crew, Listener
 from hansard.model import POOLS, Job, Pool
 from hansard.store.database import Database
 from hansard.store.tables import IS_OPEN, jobs, usage

@@ -192,7 +192,7 @@ def hold(
 
 def work(parts: Parts) -> list[str]:
     """Do all follow-up jobs that wait; their kinds."""
-    from hansard.jobs.worker import work_once
+    from hansard.jobs.unit import work_once
 
     handlers = {"speakers": follow_up.speakers, "insight": follow_up.insight}
     done: list[str] = []

@@ -20,11 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hansard import errors
-from hansard.config import Settings, WhisperSettings
+from hansard.config import Settings
+from hansard.machine import WhisperSettings
 from hansard.model import Prefer
 from hansard.speech import catalog, hub, memory, models
 from hansard.speech.engine import SpeechOptions
-from hansard.speech.sphinx import WINDOW_SECONDS
 
 REPOSITORY = Path(__file__).parents[2]
 EVERYTHING = 64 * 10**9
@@ -63,7 +63,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(memory, "free", lambda: EVERYTHING)
+    monkeypatch.setattr(memory, "free", lambda _: EVERYTHING)
     monkeypatch.setattr(catalog, "find_device", lambda _: "cpu")
     hub.forget_silence()
     return Settings(data=tmp_path / "data", hub_patience=3.0)
@@ -91,11 +91,8 @@ def left_behind(settings: Settings) -> list[str]:
 
 def test_names_of_the_engines_that_need_no_weights(settings: Settings) -> None:
     sphinx = catalog.resolve("sphinx", settings=settings)
-    assert (sphinx.engine, sphinx.model, sphinx.window_seconds) == (
-        "sphinx",
-        "en-us",
-        WINDOW_SECONDS,
-    )
+    assert (sphinx.engine, sphinx.model) == ("sphinx", "en-us")
+    assert settings.window_seconds("sphinx", "en-us") == 12.0
     assert catalog.resolve("sphinx/en-us", language="en-GB", settings=settings) == sphinx
     remote = catalog.resolve("openai", seconds=600, settings=settings)
     assert (remote.engine, remote.model) == ("openai", "whisper-1")
@@ -203,7 +200,7 @@ def test_auto_goes_by_memory_and_task(
 
     assert pick(seconds=60) == "large-v3"
     assert pick(seconds=3000, task="translate") == "medium"
-    monkeypatch.setattr(memory, "free", lambda: 2 * 10**9)
+    monkeypatch.setattr(memory, "free", lambda _: 2 * 10**9)
     assert pick(seconds=60) == "small"
 
 
@@ -247,7 +244,7 @@ def test_auto_without_weights_and_hub_falls_back_with_one_line(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choice = catalog.resolve("auto", seconds=60, settings=settings)
-    assert (choice.engine, choice.window_seconds) == ("sphinx", WINDOW_SECONDS)
+    assert (choice.engine, choice.model) == ("sphinx", "en-us")
     [note] = choice.notes
     assert "\n" not in note
     assert "hansard models import DIR" in note
@@ -567,7 +564,7 @@ def test_memory_estimates_cover_what_was_measured(settings: Settings) -> None:
         (57_500_000, 115_000_000, 745_000_000),
         (281_000_000, 563_000_000, 1_494_000_000),
     ):
-        estimate = memory.of_whisper(parameters, size, two)
+        estimate = memory.of_whisper(parameters, size, two.whisper)
         assert peak * 0.9 < estimate < peak * 1.35
 
 
@@ -577,7 +574,7 @@ def test_too_little_memory_is_told_before_loading(
     install("small", settings, miniature)
     choice = catalog.resolve("small", settings=settings)
     catalog.check(choice, seconds=60, settings=settings)
-    monkeypatch.setattr(memory, "free", lambda: 10**8)
+    monkeypatch.setattr(memory, "free", lambda _: 10**8)
     with pytest.raises(errors.NotEnoughMemory, match="100 MB are free"):
         catalog.check(choice, seconds=60, settings=settings)
 
@@ -616,7 +613,7 @@ def models_table() -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, known in models.KNOWN.items():
-        need = memory.of_whisper(known.parameters, 2 * known.parameters, two) / 1e9
+        need = memory.of_whisper(known.parameters, 2 * known.parameters, two.whisper) / 1e9
         lines.append(
             f"| `{name}` | {known.parameters // 10**6} M | {2 * known.parameters / 1e9:.1f} GB "
             f"| {need:.1f} GB | {'English' if known.english_only else 'many'} "

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hansard.config import OpenAISettings, SphinxSettings, WhisperSettings
+from hansard.config import OpenAISettings
 from hansard.errors import HansardError, NotSupported
+from hansard.machine import SphinxSettings, WhisperSettings
 from hansard.model import MAX_WINDOW_SECONDS, SAMPLE_RATE
 from hansard.speech.engine import Engine, Samples, SpeechOptions
 

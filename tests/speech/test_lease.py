@@ -291,7 +291,7 @@ def test_room_is_made_by_unloading_what_is_idle(tmp_path: Path, loader: Loader) 
 def test_what_is_loaded_needs_no_more_memory(
     lender: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "free", lambda: 0)
+    monkeypatch.setattr(memory, "free", lambda _: 0)
     settings = Settings(data=tmp_path)
     with lender.lease("sphinx", "en-us"):
         memory.check("sphinx", "en-us", settings)

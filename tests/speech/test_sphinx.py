@@ -24,8 +24,8 @@ import numpy as np
 import psutil
 import pytest
 
-from hansard.config import SphinxSettings
 from hansard.errors import EngineDied, EngineError, ModelBroken, NotSupported
+from hansard.machine import SphinxSettings
 from hansard.model import WindowResult
 from hansard.speech import sphinx_child
 from hansard.speech.accuracy import Errors, word_errors
@@ -344,7 +344,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {source!r})
 import numpy as np
-from hansard.config import SphinxSettings
+from hansard.machine import SphinxSettings
 from hansard.speech.engine import SpeechOptions
 from hansard.speech.sphinx import SphinxEngine
 engine = SphinxEngine(SphinxSettings(processes=1))

@@ -20,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hansard import telemetry
-from hansard.config import WhisperSettings
 from hansard.errors import (
     BadSettings,
     EngineError,
@@ -29,6 +28,8 @@ from hansard.errors import (
     NotSupported,
     OutOfMemory,
 )
+from hansard.headroom import Bound, Headroom
+from hansard.machine import WhisperSettings
 from hansard.model import SAMPLE_RATE, WindowResult
 from hansard.speech import guards, tuning, whisper, whisper_model
 from hansard.speech.engine import Samples, SpeechOptions
@@ -430,11 +431,8 @@ def test_without_room_for_a_copy_the_beams_must_do(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class Nothing:
-        available = 0
-
     one = engine()
-    monkeypatch.setattr("psutil.virtual_memory", lambda: Nothing)
+    monkeypatch.setattr("hansard.headroom.read", lambda: Headroom((Bound("system", 10**9, 0),)))
     options = SpeechOptions(language="en", word_times=False, max_tokens=24, fallback=True)
     with caplog.at_level(logging.WARNING):
         [result] = one.transcribe([noise(3)], options)

@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from hansard import formats
-from hansard.config import ArchiveSettings, RetentionSettings, S3Settings, Settings
+from hansard.config import RetentionSettings, Settings
 from hansard.errors import Archived, InvalidState, MediaGone, StoreBroken, UnknownJob
 from hansard.jobs import rows as rows_of
 from hansard.model import (
@@ -37,6 +37,7 @@ from hansard.model import (
     WindowResult,
     Word,
 )
+from hansard.shared import ArchiveSettings, S3Settings
 from hansard.store import ids, recordings, transcripts
 from hansard.store.archive import DAY, Archive
 from hansard.store.database import Database

@@ -22,14 +22,8 @@ if TYPE_CHECKING:
     from hansard.store.database import Database
 
 
-TRANSCRIPTS = 64 * 2**20
-"""Bytes of transcripts that are kept ready in memory: some four hundred hours of them."""
 STATUSES = 8192
 """States that are kept until something is written: a kilobyte each, or less."""
-PAGES = 8 * 2**20
-"""Bytes of lists that are kept until something is written."""
-RENDERED = 256 * 2**20
-"""Bytes of rendered formats that are kept, those above a megabyte on the disk."""
 LARGEST = 16 * 2**20
 """Bytes of an answer that processes share; larger ones each makes for itself."""
 
@@ -93,6 +87,11 @@ class Shelf(Generic[V]):
     def size(self) -> int:
         """Bytes kept now."""
         return self._size
+
+    def clear(self) -> None:
+        """Keep nothing; what is being made is still given to those who wait."""
+        self._kept.clear()
+        self._size = 0
 
     async def get(self, key: Hashable, make: Callable[[], Awaitable[V]]) -> V:
         """The answer for a key; ``make`` is called where there is none."""

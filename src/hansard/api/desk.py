@@ -18,9 +18,6 @@ from starlette.requests import HTTPConnection
 
 from hansard.api.cache import (
     LARGEST,
-    PAGES,
-    RENDERED,
-    TRANSCRIPTS,
     Made,
     Shelf,
     Sized,
@@ -31,6 +28,7 @@ from hansard.api.redis_cache import OfJobs, RedisCache
 from hansard.api.turns import Turns
 from hansard.api.watch import Watch
 from hansard.model import Client
+from hansard.pressure import Stage
 from hansard.wiring import House
 
 P = ParamSpec("P")
@@ -54,17 +52,20 @@ class Desk:
         self.turns = Turns()
         self.shared = self._cache()
         """What all API processes share, where the setting ``cache`` names one."""
-        self.pages: Shelf[Made] = Shelf(PAGES)
+        caches = self.settings.caches
+        self.pages: Shelf[Made] = Shelf(caches.pages)
         """Lists as they are sent, each at one moment of the store."""
-        self.ready: Shelf[bytes] = Shelf(TRANSCRIPTS, second=self._second(_same, _same))
+        self.ready: Shelf[bytes] = Shelf(caches.transcripts, second=self._second(_same, _same))
         """Transcripts as they are sent."""
         self.rendered: Shelf[Rendered] = Shelf(
-            RENDERED, at_once=4, second=self._second(self._whole, self._rendered)
+            caches.rendered, at_once=4, second=self._second(self._whole, self._rendered)
         )
         """Transcripts in the formats they were asked for."""
         self._reads = ThreadPoolExecutor(self.reader.readers, "hansard-reads")
         self._writes = ThreadPoolExecutor(1, "hansard-writes")
         self._work = ThreadPoolExecutor(house.settings.serve.uploads + 8, "hansard-work")
+        self._loop = asyncio.get_running_loop()
+        house.pressure.on(Stage.CACHES, self._relieve)
 
     async def read(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask the store a short question; give it ``self.reader``."""
@@ -111,8 +112,14 @@ class Desk:
     async def _rendered(self, body: bytes) -> Rendered:
         return await self.work(rendered, partial(_write, body), self.house.files.scratch)
 
+    def _relieve(self) -> None:
+        """Memory is short: shelves are the event loop's, which empties them."""
+        for shelf in (self.pages, self.ready, self.rendered):
+            self._loop.call_soon_threadsafe(shelf.clear)
+
     def close(self) -> None:
         """Let go of the threads and of the reader. The house is its owner's to close."""
+        self.house.pressure.off(self._relieve)
         for pool in (self._work, self._writes, self._reads):
             pool.shutdown(wait=True, cancel_futures=True)
         self._pulse.close()

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
-import psutil
 import sqlalchemy as sa
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
@@ -37,8 +36,8 @@ _SLOW_EVERY = 30
 _PATIENCE = 5.0
 """Seconds that the store has to answer."""
 
-_LITTLE_MEMORY = 256 * 2**20
-"""Bytes available to all of the machine."""
+_NEEDED = ("store", "files", "disk", "queue", "memory")
+"""Parts without which no work can be taken in."""
 
 Status = Literal["ok", "degraded", "down"]
 _WORSE: tuple[Status, ...] = ("ok", "degraded", "down")
@@ -122,7 +121,7 @@ class Watch:
     def _set(self, components: Mapping[str, Component]) -> None:
         worst = max((one.status for one in components.values()), key=_WORSE.index)
         # The last word on being able to take work in; without a worker it only waits.
-        needed = [components.get(name) for name in ("store", "files", "disk", "queue")]
+        needed = [components.get(name) for name in _NEEDED]
         ready = all(one is not None and one.status != "down" for one in needed)
         if ready != self._ready and self._looks > 1:
             _log.warning("the service is %s", "ready again" if ready else "not ready")
@@ -173,7 +172,7 @@ class Watch:
         return {
             "files": self._see_files(),
             "disk": self._see_disk(),
-            "memory": _see_memory(),
+            "memory": self._see_memory(),
             "workers": self._see_workers(),
         }
 
@@ -195,6 +194,12 @@ class Watch:
             return Component("down", f"{said} That is less than the reserve.")
         return Component("degraded" if free < 2 * reserve else "ok", said)
 
+    def _see_memory(self) -> Component:
+        pressure = self._house.pressure
+        stage = pressure.look()
+        state: Status = "degraded" if stage else "ok"
+        return Component("down" if pressure.refuses else state, pressure.sentence())
+
     def _see_workers(self) -> Component:
         if self._house.works:
             return Component("ok", "This process works.")
@@ -207,12 +212,6 @@ class Watch:
         if not alive:
             return Component("degraded", "No worker is alive: what is accepted waits.")
         return Component("ok", f"{alive} more {'process' if alive == 1 else 'processes'}.")
-
-
-def _see_memory() -> Component:
-    available = psutil.virtual_memory().available
-    said = f"{available / 1e9:.1f} GB available."
-    return Component("degraded" if available < _LITTLE_MEMORY else "ok", said)
 
 
 # ── routes ───────────────────────────────────────────────────────────────────────────────────

@@ -153,6 +153,7 @@ class Talk:
         """Be the one connection of a session; how many bytes it has."""
         if start.resume is None:
             await see_that_quota_is_left(self._socket)
+            self._desk.house.pressure.see_that_there_is_room()
             await self._desk.work(self._desk.house.queue.see_that_there_is_room)
             session = await self._lobby.begin(start, self._client)
         else:

@@ -31,8 +31,6 @@ FIELD_BYTES: Final = 64 * 1024
 """Longest text of all fields together."""
 _CUT: Final = 64
 """Bytes kept of a field that is cut."""
-_PIECE: Final = 256 * 1024
-"""Bytes that go to the disk at once: the network's own pieces are a few KB."""
 _OVERHEAD: Final = 2**20
 """What a body may have beside the file: boundaries, fields, an epilogue."""
 
@@ -106,9 +104,10 @@ async def feed(request: Request, desk: Desk, taker: Taker) -> None:
     """Hand a request's body to a taker, piece by piece, on a thread that may wait for the disk."""
     see_that_it_is_not_too_large(request, desk.settings.limits)
     gathered = bytearray()
+    piece_size = desk.settings.caches.upload  # the network's own pieces are a few KB
     async for piece in request.stream():
         gathered += piece
-        if len(gathered) >= _PIECE:
+        if len(gathered) >= piece_size:
             whole, gathered = bytes(gathered), bytearray()
             await desk.work(taker.take, whole)
     if gathered:

@@ -35,9 +35,11 @@ async def see_that_there_is_room(request: Request, desk: Desk) -> None:
     """Refuse before the bytes are taken in what could not be accepted afterwards.
 
     Raises:
+        ShortOfMemory: there is no memory for more work.
         QueueFull: as many jobs wait as may.
         QuotaUsedUp: the key's audio for today is used up.
     """
+    desk.house.pressure.see_that_there_is_room()
     await desk.work(desk.house.queue.see_that_there_is_room)
     await see_that_quota_is_left(request)
 

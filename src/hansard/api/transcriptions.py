@@ -29,6 +29,7 @@ from hansard.errors import (
     InvalidState,
     NotMedia,
     QueueFull,
+    ShortOfMemory,
     TooLarge,
     TooManyUploads,
     UnknownJob,
@@ -109,7 +110,7 @@ def _body() -> dict[str, Any]:
         200: described(shapes.Transcription, "With `sync`, when it was done in time.", shapes.DONE),
         **errors(
             BadRequest, UnknownModel, UnknownUpload, UploadConflict, TooLarge, NotMedia,
-            IdempotencyConflict, QueueFull, TooManyUploads,
+            IdempotencyConflict, QueueFull, ShortOfMemory, TooManyUploads,
         ),
     },
     openapi_extra={

@@ -107,6 +107,7 @@ async def create(request: Request) -> Response:
         )
     metadata = request.headers.get("upload-metadata", "")
     known = tus.parsed_metadata(metadata)
+    place.house.pressure.see_that_there_is_room()
     _see_that_it_fits(place, length or 0)
     with_bytes = "content-type" in request.headers and tus.has_body(request)
     if with_bytes:

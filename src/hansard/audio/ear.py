@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import to_builtins
 from numpy.typing import NDArray
 
-from hansard.audio.vad import Detector
+from hansard.audio.vad import BLOCK_FRAMES, Detector
 from hansard.audio.windows import OVERLAP_SECONDS, Planner
 from hansard.config import VadSettings
 from hansard.model import Options, Window
@@ -15,10 +15,11 @@ from hansard.model import Options, Window
 class Ear:
     """Speech detection and planning for one channel of a recording; bounded memory."""
 
-    def __init__(self, channel: int, options: Options) -> None:
+    def __init__(self, channel: int, options: Options, frames: int = BLOCK_FRAMES) -> None:
+        """``frames``: see ``vad.Probabilities``."""
         longest = options.window_seconds - OVERLAP_SECONDS
         detection = VadSettings.model_validate(to_builtins(options.detection))
-        self._detector = Detector(detection, max_span=longest)
+        self._detector = Detector(detection, max_span=longest, frames=frames)
         self._planner = Planner(channel, options.window_seconds)
 
     def hear(self, samples: NDArray[np.int16]) -> list[Window]:

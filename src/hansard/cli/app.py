@@ -100,6 +100,11 @@ COMMANDS = (
         "Measure how fast each part is on this machine, and whether it has become slower.",
     ),
     Deferred(
+        "optimise",
+        "optimise:optimise",
+        "Measure this machine and its models, and keep the settings that are best here.",
+    ),
+    Deferred(
         "doctor",
         "doctor:doctor",
         "Say what this machine has, and warn about what will be trouble.",

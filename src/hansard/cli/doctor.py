@@ -28,7 +28,8 @@ def doctor(
     """Say what this machine has, and warn about what will be trouble."""
     configured = settings(data, offline=offline)
     well = True
-    for part in (_python(), _store(configured), _machine(configured), _models(configured)):
+    parts = (_python, _store, _machine, _models, _tuned)
+    for part in (looked(configured) for looked in parts):
         for fine, name, found in part:
             well = well and fine
             print(f"{'ok  ' if fine else 'WARN'}  {name:<12} {found}")
@@ -36,7 +37,7 @@ def doctor(
         raise typer.Exit(MachineError.exit_code)
 
 
-def _python() -> Iterator[Line]:
+def _python(_: Settings) -> Iterator[Line]:
     import av
     import ctranslate2
     import onnxruntime
@@ -83,13 +84,15 @@ def _machine(configured: Settings) -> Iterator[Line]:
     import ctranslate2
     import psutil
 
-    memory = psutil.virtual_memory()
+    from hansard import headroom
+
+    memory = headroom.read()
     enough = memory.available > _LITTLE_MEMORY
     yield (
         enough,
         "memory",
         (
-            f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available"
+            f"{memory.available / 1e9:.1f} of {memory.limit / 1e9:.1f} GB available"
             + ("" if enough else ": too little for most models")
         ),
     )
@@ -107,3 +110,19 @@ def _models(configured: Settings) -> Iterator[Line]:
     for info in found:
         if info.problem:
             yield False, "model", f"{info.name}: {info.problem}"
+
+
+def _tuned(configured: Settings) -> Iterator[Line]:
+    from hansard import tuned
+
+    profile = tuned.read(configured.data)
+    if profile is None:
+        yield True, "tuned", "no profile: `hansard optimise` measures one"
+        return
+    path = configured.data / tuned.FILE
+    if not configured.tuned:
+        yield True, "tuned", f"{path}: not applied, as set"
+        return
+    why = tuned.misfit(profile.stamp, tuned.here())
+    said = f"{len(profile.values)} settings for {profile.model}" if why is None else why
+    yield why is None, "tuned", f"{path}: {said}" + ("" if why is None else "; not applied")

@@ -127,8 +127,13 @@ def _roles(configured: Settings, service: str, listening: socket.socket) -> list
 
 def _environment(configured: Settings, listening: socket.socket) -> dict[str, str]:
     """Children read the same settings, and what the command line said on top."""
+    from hansard import tuned
+
     serving = configured.serve
+    # A profile that does not hold here was spoken of once: the children are not to say it again.
+    applied = configured.tuned and tuned.holds(configured.data)
     return os.environ | {
+        "HANSARD_TUNED": str(applied).lower(),
         "HANSARD_DATA": str(configured.data.absolute()),
         "HANSARD_OFFLINE": str(configured.offline).lower(),
         "HANSARD_SERVE__HOST": serving.host,

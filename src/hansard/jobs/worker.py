@@ -21,13 +21,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from hansard import telemetry
-from hansard.errors import EngineError, HansardError, LeaseLost
+from hansard.errors import HansardError, LeaseLost
 from hansard.jobs.armful import Armful, Looks, Pace
 from hansard.jobs.limits import unit_limit
 from hansard.jobs.queue import Queue
 from hansard.jobs.rows import Unit
 from hansard.jobs.steps import Write
+from hansard.jobs.unit import StepHandler, traces_of_others, unexpected, work_once
 from hansard.model import POOLS, Pool, Step, Value
+from hansard.pressure import Pressure
 from hansard.store.database import FEW
 
 _log = logging.getLogger("hansard.worker")
@@ -46,10 +48,6 @@ _NICENESS = 10
 
 HANDS = 2
 """Threads that take steps, of each pool: one any, one only what is over soon."""
-
-StepHandler = Callable[[Unit], Write | None]
-"""Does a step. Of a job that is done at a stroke it may return what is to be written at its end;
-then the crew ends it well, together with others. All others end their step themselves."""
 
 Kinds = Mapping[str, Mapping[Step, StepHandler]]
 """Kind of job → its steps → who does them."""
@@ -76,66 +74,6 @@ class _InHand:
     limit: float
     given_up: bool = False
     hung: bool = False
-
-
-def work_once(
-    queue: Queue,
-    unit: Unit | None,
-    handler: StepHandler,
-    ended: Callable[[Unit, Write], None] | None = None,
-) -> bool:
-    """Do one unit and record how it went; ``False`` where there was none.
-
-    Should the handler return what is to be written at its end, ``ended`` is told; where nobody is,
-    it is written at once.
-
-    Every error becomes a state of the job. One that Hansard does not know is a bug: it is logged
-    with its traceback and the job fails with its name.
-
-    Raises:
-        HansardError: the store cannot be written, so nobody will read it there.
-    """
-    if unit is None:
-        return False
-    try:
-        write = handler(unit)
-        if write is not None:
-            (ended or queue.complete)(unit, write)
-    except LeaseLost as lost:
-        _log.info("%s: %s", unit.job.id, lost.message)
-    except HansardError as error:
-        _report(queue, unit, error)
-    except Exception as error:  # noqa: BLE001 it is logged and becomes the job's failure
-        if not queue.holds(unit):  # its rows and files may be gone; that is no bug
-            _log.info("%s: cancelled, deleted or taken over: %r", unit.job.id, error)
-            return True
-        _log.exception("unexpected error in %s of job %s", unit.step, unit.job.id)
-        _report(queue, unit, _unexpected(error))
-    return True
-
-
-def _report(queue: Queue, unit: Unit, error: HansardError) -> None:
-    telemetry.failed(f"unit.{unit.step}", error.code)
-    try:
-        queue.fail(unit, error)
-    except HansardError as second:
-        # The store itself is in trouble. The lease runs out and somebody tries again.
-        _log.error("job %s: %s; not recorded: %s", unit.job.id, error.message, second.message)
-        raise
-
-
-def _unexpected(error: Exception) -> HansardError:
-    return EngineError(
-        f"Something unexpected happened: {type(error).__name__}: {error}.",
-        hint="The log has the details; please report it.",
-    )
-
-
-def _traces(unit: Unit) -> list[telemetry.Trace]:
-    """Of the other jobs whose windows are in a batch: it is a part of their traces, too."""
-    others = {part.job.id: part.job for part in unit.parts if part.job.id != unit.job.id}
-    found = (telemetry.parsed(job.trace, job.id) for job in others.values())
-    return [trace for trace in found if trace is not None]
 
 
 def _written(write: Write, _: Unit) -> Write:
@@ -165,6 +103,8 @@ class Crew:
         hung: Callable[[Unit], None] = _say_that_it_hangs,
         pools: Collection[Pool] | None = None,
         hands: int | None = None,
+        pressure: Pressure | None = None,
+        waits: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Get ready; :meth:`start` begins.
@@ -178,6 +118,8 @@ class Crew:
                 interrupted: only ending the process helps.
             pools: kinds of work that are done here; those of ``queue`` where it is not said.
             hands: threads that take steps, of each pool; the last is for what is over soon.
+            pressure: the memory; looked at by the watcher, and heeded by all who take work.
+            waits: whether nothing is taken while memory is short.
             clock: monotonic seconds.
         """
         self._queue = queue
@@ -188,6 +130,7 @@ class Crew:
         mine = {POOLS[kind] for kind in kinds}
         self._pools = sorted(mine.intersection(queue.pools if pools is None else pools))
         self._hands = hands or HANDS
+        self._pressure, self._waits = pressure, waits
         self._clock = clock
         self._stop = threading.Event()
         self._guard = threading.Lock()
@@ -293,7 +236,10 @@ class Crew:
         if unit.step in ("prepare", "run") and job.attempt == 1 and job.started is not None:
             telemetry.record("queue.wait", max(0.0, job.started - job.created))
         trace = telemetry.parsed(job.trace, job.id)
-        with telemetry.tracing(trace), telemetry.span(f"unit.{unit.step}", also=_traces(unit)):
+        with (
+            telemetry.tracing(trace),
+            telemetry.span(f"unit.{unit.step}", also=traces_of_others(unit)),
+        ):
             return work_once(self._queue, unit, handler, ended)
 
     @contextmanager
@@ -331,6 +277,9 @@ class Crew:
             if self.pause():
                 return []
             seen = database.rings()
+            if self._refuses:
+                database.wait(seen, self._nap())
+                return []
             now, begun = time.monotonic(), time.perf_counter()
             units = self._queue.claim_steps((pool,), quick=quick, most=most)
             if looks.saw(now, units, most):
@@ -400,8 +349,10 @@ class Crew:
         renewed = looked = time.monotonic()
         while not self._stop.is_set():
             seen = database.rings()
+            if self._pressure is not None:
+                self._pressure.look()
             with self._patient():
-                if "speech" in self._pools:
+                if "speech" in self._pools and not self._refuses:
                     for pair in self._queue.waiting_models():
                         self._open(pair)
                 self._free_what_is_stuck()
@@ -417,6 +368,11 @@ class Crew:
             # The bell rings with each window that is recorded: looking at each would cost more.
             if not self._stop.wait(_BREATH):
                 database.wait(seen, min(self._nap(), beat / 2, _ROUND))
+
+    @property
+    def _refuses(self) -> bool:
+        """Whether there is too little memory to take anything."""
+        return self._waits and self._pressure is not None and self._pressure.refuses
 
     def _worth_waiting_for(self) -> list[Unit]:
         """What is in hand, without what took too long: its leases end, others take over."""
@@ -466,7 +422,7 @@ class Crew:
             self._say_that_it_fails(pair, error)
         except Exception as error:  # noqa: BLE001 it is logged and becomes the jobs' failure
             _log.exception("cannot load %s/%s", *pair)
-            self._say_that_it_fails(pair, _unexpected(error))
+            self._say_that_it_fails(pair, unexpected(error))
         finally:
             with self._guard:
                 self._open_lanes.discard(pair)
@@ -479,10 +435,14 @@ class Crew:
         queue = self._queue
 
         def claim() -> Unit | None:
-            return queue.claim_windows(*pair, batch=listener.batch, lanes=listener.lanes)
+            most = listener.batch
+            batch = most if self._pressure is None else self._pressure.batch(most)
+            return queue.claim_windows(*pair, batch=batch, lanes=listener.lanes)
 
         looked = self._clock()
         while not self._stop.is_set():
+            if self._refuses:
+                return  # so that the model is idle, and can be unloaded
             seen = queue.database.rings()
             if self._pull(claim, listener.listen):
                 continue

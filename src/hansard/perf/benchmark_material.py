@@ -135,7 +135,7 @@ def scratch(settings: Settings) -> Iterator[Settings]:
     Raises:
         MachineError: the PostgreSQL of the settings does not let us make a database.
     """
-    from hansard.config import DeliverySettings
+    from hansard.shared import DeliverySettings
 
     with (
         tempfile.TemporaryDirectory(prefix="hansard-benchmark-") as folder,

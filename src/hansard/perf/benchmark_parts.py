@@ -142,7 +142,10 @@ def _stt(settings: Settings, material: Material, model: str | None) -> Iterator[
     )
     detection = Detection(**settings.vad.model_dump())
     options = Options(
-        chosen.engine, chosen.model, window_seconds=chosen.window_seconds, detection=detection
+        chosen.engine,
+        chosen.model,
+        window_seconds=settings.window_seconds(chosen.engine, chosen.model),
+        detection=detection,
     )
     ear = Ear(0, options)
     windows = [window for block in _blocks(material) for window in ear.hear(block)] + ear.end()

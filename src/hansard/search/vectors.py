@@ -213,6 +213,11 @@ class Vectors:
         with telemetry.span("search.compare"):
             return _best(held, query, limit, jobs)
 
+    def forget_all(self) -> None:
+        """Let go of all memory; it is filled again by the next question."""
+        with self._lock:
+            self._held.clear()
+
     def forget(self, embedder: str) -> None:
         """Let go of the memory of an embedder that is not asked any more."""
         with self._lock:

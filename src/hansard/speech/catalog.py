@@ -23,7 +23,7 @@ from hansard.errors import (
     NotSupported,
     UnknownModel,
 )
-from hansard.model import MAX_WINDOW_SECONDS, Prefer, Task, Value
+from hansard.model import Prefer, Task, Value
 from hansard.speech import hub, memory, models
 from hansard.speech.lease import Models
 
@@ -89,8 +89,6 @@ class Choice(Value, frozen=True):
     """What the user should be told: sentences, at most a few."""
     cost: float | None = None
     """What it will cost by the price table; ``None`` where that is unknown or free."""
-    window_seconds: float = MAX_WINDOW_SECONDS
-    """The longest window the engine takes."""
     to_pull: bool = False
     """The weights are not here yet (only where ``resolve`` was told not to pull)."""
     language: str | None = None
@@ -160,7 +158,7 @@ def _whisper_info(model: str, settings: Settings) -> ModelInfo:
         assert known is not None
         size = 2 * known.parameters
         languages = ("en",) if known.english_only else None
-        need = memory.of_whisper(known.parameters, size, settings)
+        need = memory.of_whisper(known.parameters, size, settings.whisper.of(model))
         return ModelInfo(name, "whisper", model, False, languages, size, need)
     try:
         weights = models.look(path)
@@ -176,7 +174,7 @@ def _whisper_info(model: str, settings: Settings) -> ModelInfo:
         True,
         ("en",) if english else None,
         weights.size,
-        memory.of_whisper(weights.parameters, weights.size, settings),
+        memory.of_whisper(weights.parameters, weights.size, settings.whisper.of(model)),
         str(path),
     )
 
@@ -299,14 +297,11 @@ def check(choice: Choice, *, seconds: float | None = None, settings: Settings) -
 
 
 def _sphinx(reason: str, *notes: str) -> Choice:
-    from hansard.speech.sphinx import WINDOW_SECONDS
-
     return Choice(
         "sphinx",
         "en-us",
         reason,
         notes,
-        window_seconds=WINDOW_SECONDS,
         language="en",
         prompts=False,
     )
@@ -412,8 +407,9 @@ class _Chooser(NamedTuple):
                 continue  # `hansard models list` says what is wrong with it
             # An unknown language may be any: then a model that knows English alone will not do.
             able = _can(model, self.language or "?", self.task, english_only=weights.english_only)
-            need = memory.of_whisper(weights.parameters, weights.size, self.settings)
-            if able and memory.has_room("whisper", model, need):
+            own = self.settings.whisper.of(model)
+            need = memory.of_whisper(weights.parameters, weights.size, own)
+            if able and memory.has_room("whisper", model, need, self.settings):
                 found.append((model, _rung(model, weights)))
         # Of two on one rung the English-only one hears English better; otherwise by name.
         english = self.language == "en"
@@ -429,9 +425,9 @@ class _Chooser(NamedTuple):
             need = (
                 size
                 if device == "cuda"
-                else memory.of_whisper(known.parameters, size, self.settings)
+                else memory.of_whisper(known.parameters, size, self.settings.whisper.of(LADDER[at]))
             )
-            if memory.has_room("whisper", LADDER[at], need):
+            if memory.has_room("whisper", LADDER[at], need, self.settings):
                 return at
         return 0
 

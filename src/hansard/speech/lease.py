@@ -42,7 +42,7 @@ def open_engine(
         from hansard.speech.whisper import WhisperEngine
 
         directory = models.directory(model, settings)
-        return WhisperEngine(model, directory, settings.whisper, settings.data / "tuning")
+        return WhisperEngine(model, directory, settings.whisper.of(model), settings.data / "tuning")
     if engine == "sphinx":
         from hansard.speech.sphinx import SphinxEngine
 

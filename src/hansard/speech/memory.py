@@ -22,8 +22,11 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
+from hansard import headroom
 from hansard.config import Settings
 from hansard.errors import NotEnoughMemory
+from hansard.machine import MemorySettings, WhisperSettings
+from hansard.pressure import reserve
 from hansard.speech import models
 
 MB = 10**6
@@ -56,12 +59,12 @@ def needed(engine: str, model: str, settings: Settings) -> int:
     known = models.KNOWN.get(model)
     path = models.directory(model, settings)
     if known is not None and not path.is_dir():
-        return of_whisper(known.parameters, 2 * known.parameters, settings)
+        return of_whisper(known.parameters, 2 * known.parameters, settings.whisper.of(model))
     weights = models.look(path)
-    return of_whisper(weights.parameters, weights.size, settings)
+    return of_whisper(weights.parameters, weights.size, settings.whisper.of(model))
 
 
-def of_whisper(parameters: int, size: int, settings: Settings) -> int:
+def of_whisper(parameters: int, size: int, settings: WhisperSettings) -> int:
     """Bytes a Whisper model takes at its peak: while loading, or with all its lanes at work.
 
     Args:
@@ -70,19 +73,19 @@ def of_whisper(parameters: int, size: int, settings: Settings) -> int:
         settings: compute type and lanes; where not set, int8 and a lane for each of up to two
             cores.
     """
-    kind = settings.whisper.compute_type.partition("_")[0]
+    kind = settings.compute_type.partition("_")[0]
     loaded = parameters * _BYTES.get(kind, _BYTES["int8"])
     width = _TINY_WIDTH * (parameters / _TINY_PARAMETERS) ** (1 / 3)
-    lanes = settings.whisper.lanes or min(2, cores())
+    lanes = settings.lanes or min(2, cores())
     return int(max(size + loaded, loaded + lanes * width * _LANE))
 
 
-def has_room(engine: str, model: str, need: int) -> bool:
+def has_room(engine: str, model: str, need: int, settings: Settings) -> bool:
     """Whether so many bytes are free for a model, or it lies in this process's memory already."""
     with _lock:
         if (engine, model) in _held:
             return True
-    return need <= free()
+    return need <= free(settings.memory)
 
 
 _lock = threading.Lock()
@@ -117,19 +120,23 @@ def check(engine: str, model: str, settings: Settings) -> None:
         EngineError: see :func:`needed`.
     """
     wanted = needed(engine, model, settings)
-    if not has_room(engine, model, wanted):
+    if not has_room(engine, model, wanted, settings):
         raise NotEnoughMemory(
             f"{engine}/{model} takes about {wanted / MB:,.0f} MB of memory; "
-            f"{free() / MB:,.0f} MB are free.",
+            f"{free(settings.memory) / MB:,.0f} MB are free.",
             hint="Close other programs, or choose a smaller model: --model base or --model sphinx.",
         )
 
 
-def free() -> int:
-    """Bytes of memory that programs may still take."""
-    import psutil
+def free(settings: MemorySettings) -> int:
+    """Bytes that a model may take: what the machine and the control groups leave, less the reserve.
 
-    return int(psutil.virtual_memory().available)
+    A model that took the reserve as well would have work refused as soon as it is loaded.
+    """
+    seen = headroom.read()
+    if not settings.watch:
+        return seen.available
+    return int(min(bound.available - reserve(settings, bound) for bound in seen.bounds))
 
 
 def cores() -> int:

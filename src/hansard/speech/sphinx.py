@@ -29,18 +29,12 @@ import msgspec
 import numpy as np
 
 from hansard import telemetry
-from hansard.config import SphinxSettings
 from hansard.errors import EngineDied, EngineError, ModelBroken, NotSupported
+from hansard.machine import SphinxSettings
 from hansard.model import Utterance, WindowResult, Word
 from hansard.speech import sphinx_child as child
 from hansard.speech.engine import Capabilities, Samples, SpeechOptions
 from hansard.speech.readable import sentences
-
-WINDOW_SECONDS = 12.0
-"""Longest window. A long window takes one cepstral mean over several voices: cut only at pauses, at
-most 10 s gave 13 % wrong words over read speech and meetings, 20 s 16 %, 30 s and the whole
-recording 18 %. A short one cuts sentences, since spans are 2 s shorter than the window. Between
-8 and 15 s the difference is a few words; 12 s had the fewest wrong, and cut no sentence of them."""
 
 SHORTEST = 1_600
 """Samples (0.1 s); PocketSphinx finds no word in less."""
@@ -66,7 +60,8 @@ class SphinxEngine:
     model = "en-us"
 
     def __init__(self, settings: SphinxSettings | None = None) -> None:
-        processes = (settings or SphinxSettings()).processes or _cores()
+        settings = settings or SphinxSettings()
+        processes = settings.processes or _cores()
         self._capabilities = Capabilities(
             languages=("en",),
             detects_language=False,
@@ -74,7 +69,7 @@ class SphinxEngine:
             translation=False,
             prompts=False,
             hotwords=False,
-            window_seconds=WINDOW_SECONDS,
+            window_seconds=settings.window_seconds,
             batch=1,
             lanes=processes,
             device="cpu",

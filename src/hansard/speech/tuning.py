@@ -13,7 +13,6 @@ import functools
 import hashlib
 import logging
 import os
-import platform
 import tempfile
 import threading
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from hansard.model import Value
+from hansard.tuned import processor as processor  # noqa: PLC0414 asked for here
 
 _log = logging.getLogger(__name__)
 
@@ -60,15 +60,6 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def processor() -> str:
-    """The processor's name, as the system gives it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def candidates(count: int) -> list[Split]:

@@ -25,8 +25,8 @@ import msgspec
 import numpy as np
 
 from hansard import telemetry
-from hansard.config import WhisperSettings
 from hansard.errors import EngineError, NotSupported, OutOfMemory
+from hansard.machine import WhisperSettings
 from hansard.model import MAX_WINDOW_SECONDS, SAMPLE_RATE, Utterance, WindowResult
 from hansard.speech import alignment, guards, tuning, whisper_model
 from hansard.speech.engine import Capabilities, Samples, SpeechOptions
@@ -144,7 +144,7 @@ class WhisperEngine:
             translation=loaded.multilingual,
             prompts=True,
             hotwords=True,
-            window_seconds=MAX_WINDOW_SECONDS,
+            window_seconds=self._settings.window_seconds or MAX_WINDOW_SECONDS,
             batch=self._most,
             lanes=loaded.split.lanes,
             device=loaded.device,

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
-from hansard.config import WhisperSettings
+from hansard import headroom
 from hansard.errors import BadSettings, ModelBroken, ModelMissing, OutOfMemory
+from hansard.machine import WhisperSettings
 from hansard.speech import models, tuning
 from hansard.speech.features import FRAMES
 from hansard.speech.tuning import Split
@@ -199,7 +199,7 @@ def sampling_twin(directory: Path, loaded: Loaded, seed: int) -> Iterator[Any | 
     import ctranslate2
 
     size = sum(file.stat().st_size for file in directory.glob("model.bin"))
-    if loaded.device == "cpu" and psutil.virtual_memory().available < 2 * size:
+    if loaded.device == "cpu" and headroom.read().available < 2 * size:
         yield None
         return
     split = Split(1, loaded.split.threads)
@@ -288,7 +288,7 @@ def _cpu_batch(directory: Path, model: Any, split: Split) -> int:
     features = ctranslate2.StorageView.from_array(np.zeros((1, model.n_mels, 20), np.float32))
     width = int(model.encode(features).shape[-1])
     window = 2 * _decoder_layers(directory) * (FRAMES // 2) * width * 4
-    room = psutil.virtual_memory().available * _ROOM_FOR_BATCH / split.lanes
+    room = headroom.read().available * _ROOM_FOR_BATCH / split.lanes
     return max(1, min(CPU_BATCH, int(room / window)))
 
 

@@ -20,9 +20,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hansard.config import S3Settings
 from hansard.errors import FilesGone, HansardError
 from hansard.model import Value
+from hansard.shared import S3Settings
 from hansard.store.s3 import Clients, cuts, encrypted, explained, parsed
 
 T = TypeVar("T")

@@ -26,9 +26,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hansard.config import S3Settings
 from hansard.errors import DiskFull, FilesGone
 from hansard.model import Value
+from hansard.shared import S3Settings
 from hansard.store import lifecycle
 from hansard.store.bucket import Bucket, hashed
 from hansard.store.files import BYTES, Draft, Files, media_gone, pcm_gone, room

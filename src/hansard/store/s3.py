@@ -16,7 +16,6 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from hansard.config import S3Settings
 from hansard.errors import (
     BadSettings,
     DiskFull,
@@ -25,6 +24,7 @@ from hansard.errors import (
     MachineError,
     MissingPart,
 )
+from hansard.shared import S3Settings
 
 _HASTY_TRIES = 2
 _HASTY_SECONDS = 5.0

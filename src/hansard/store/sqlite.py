@@ -22,6 +22,7 @@ from filelock import FileLock
 from sqlalchemy.pool import StaticPool
 
 from hansard.errors import DiskFull, HansardError, StoreBroken, StoreBusy
+from hansard.machine import SqliteSettings
 from hansard.store.database import Database
 from hansard.store.schema import SCHEMA, go_to, see_that_it_is_not_newer, upgrade
 
@@ -52,7 +53,7 @@ class Sqlite(Database):
     dialect = "sqlite"
     readers = 1
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, settings: SqliteSettings | None = None) -> None:
         """Open the SQLite file at ``path``, creating or migrating it first where needed.
 
         Raises:
@@ -62,6 +63,7 @@ class Sqlite(Database):
         """
         super().__init__(str(path))
         self.path = path
+        self._settings = settings or SqliteSettings()
         self._lock = threading.RLock()
         self._begin = "BEGIN"
         self._closing = threading.Event()
@@ -79,12 +81,29 @@ class Sqlite(Database):
             poolclass=StaticPool,
             connect_args={"check_same_thread": False, "timeout": 30.0},
         )
-        sa.event.listen(self._engine, "connect", _configure)
+        sa.event.listen(self._engine, "connect", self._configure)
         sa.event.listen(self._engine, "begin", self._emit_begin)
         # One at a time: switching a new file to WAL fails, whatever the timeout, when two do it.
         with FileLock(f"{path}.opening"), _explained(path):
             self._connection = self._engine.connect()
             self._migrate()
+
+    def _configure(self, connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        # SQLAlchemy's own begin event says BEGIN; the driver must not guess one of its own.
+        connection.isolation_level = None
+        settings = self._settings
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",  # a transcript that was reported done survives a power cut
+            "foreign_keys = ON",
+            "busy_timeout = 30000",
+            # In KiB. A ten-hour job must not look different from a short one.
+            f"cache_size = -{settings.cache // 1024}",
+            f"mmap_size = {settings.mmap}",
+            "temp_store = MEMORY",
+            f"wal_autocheckpoint = {settings.checkpoint}",
+        ):
+            connection.cursor().execute(f"PRAGMA {pragma}").close()
 
     def _emit_begin(self, connection: sa.Connection) -> None:
         connection.exec_driver_sql(self._begin)
@@ -206,7 +225,7 @@ class Sqlite(Database):
 
     def reader(self) -> Sqlite:
         """A connection of its own to the same file."""
-        return Sqlite(self.path)
+        return Sqlite(self.path, self._settings)
 
     def close(self) -> None:
         """Close the connection."""
@@ -237,21 +256,6 @@ class Sqlite(Database):
             return None
         found = self._connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
         return None if found is None else str(found)
-
-
-def _configure(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    # SQLAlchemy's own begin event says BEGIN; the driver must not guess one of its own.
-    connection.isolation_level = None
-    for pragma in (
-        "journal_mode = WAL",
-        "synchronous = FULL",  # a transcript that was reported done survives a power cut
-        "foreign_keys = ON",
-        "busy_timeout = 30000",
-        "cache_size = -8192",  # KiB: a ten-hour job must not look different from a short one
-        "temp_store = MEMORY",
-        "wal_autocheckpoint = 512",
-    ):
-        connection.cursor().execute(f"PRAGMA {pragma}").close()
 
 
 class DataVersion:

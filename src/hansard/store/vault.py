@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from hansard.config import S3Settings
 from hansard.errors import CannotWrite
+from hansard.shared import S3Settings
 from hansard.store.files import room, sync_directory
 
 _S3 = "s3://"
