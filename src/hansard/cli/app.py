@@ -85,6 +85,11 @@ COMMANDS = (
         "Say how many workers, API processes, connections and bytes so much audio takes.",
     ),
     Deferred(
+        "loadtest",
+        "loadtest:loadtest",
+        "Let users loose on a running service and hold it to its service levels.",
+    ),
+    Deferred(
         "doctor",
         "doctor:doctor",
         "Say what this machine has, and warn about what will be trouble.",

@@ -40,9 +40,11 @@ from hansard.perf.loadtest_figures import (
     Moment,
     Order,
     Result,
+    Step,
     operations,
     verdicts,
 )
+from hansard.perf.loadtest_knee import attempted, knee
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -204,6 +206,33 @@ def run(
         moments=moments,
         notes=tuple(notes),
     )
+
+
+def capacity(
+    order: Order,
+    *,
+    local: bool,
+    levels: tuple[Level, ...] = LEVELS,
+    on_step: Callable[[Step], None] = lambda _: None,
+) -> Result:
+    """Find the most users, up to ``order.users``, at which the levels hold.
+
+    Returns:
+        the figures of the knee itself, or of a single user where not even one is served.
+
+    Raises:
+        HansardError: the process of the users broke down.
+    """
+    seen: dict[int, Result] = {}
+
+    def attempt(users: int) -> Step:
+        step, seen[users] = attempted(
+            users, order, lambda wanted: run(wanted, local=local, levels=levels), levels
+        )
+        return step
+
+    found = knee(attempt, order.users, on_step)
+    return msgspec.structs.replace(seen[max(1, found.users)], knee=found)
 
 
 def _machine() -> str:

@@ -158,9 +158,9 @@ class Growth(Value, frozen=True):
     end: float
     an_hour: float
     """Slope, in bytes or pieces an hour …"""
-    low: float
-    high: float
-    """… and its interval with a confidence of 95 %."""
+    low: float | None
+    high: float | None
+    """… and its interval with a confidence of 95 %; ``None``: too few samples for one."""
     allowed: float
     """An hour."""
     verdict: Literal["steady", "grows", "not told"]
