@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hansard.cli.options import DataOption, JsonOption, settings
+from hansard.cli.options import DataOption, JsonOption, lasting, settings
 from hansard.errors import CannotWrite, NoService, UsageError
 
 if TYPE_CHECKING:
@@ -20,16 +19,6 @@ if TYPE_CHECKING:
 
 _WARMUP = 10.0
 """Seconds that do not count, at most: a sixth of a short test."""
-
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-
-
-def seconds(given: str) -> float:
-    """``30``, ``90s``, ``5m``, ``1.5h`` as seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", given.strip())
-    if found is None or not (value := float(found[1]) * _UNITS[found[2]]):
-        raise typer.BadParameter(f"{given!r} is no length of time: say 30s, 5m or 2h.")
-    return value
 
 
 def loadtest(
@@ -42,7 +31,8 @@ def loadtest(
         int, typer.Option(min=1, max=10_000, help="Users at the same time; the most, with --rate.")
     ] = 10,
     duration: Annotated[
-        str | None, typer.Option(help="How long is measured: 30s, 5m, 1h. [default: 60s]")
+        float | None,
+        typer.Option(parser=lasting, help="How long is measured: 30s, 5m, 1h. [default: 60s]"),
     ] = None,
     requests: Annotated[
         int | None, typer.Option(min=1, help="So many visits instead, without a warm-up.")
@@ -104,7 +94,7 @@ def loadtest(
     _sensible(capacity=capacity, soak=soak, requests=requests, duration=duration, rate=rate)
     _writable(report or [])
     need_locust()
-    lasts = None if requests else seconds(duration or "60s")
+    lasts = None if requests else duration or 60.0
     found = _service(data)
     order = Order(
         scenario,
@@ -130,7 +120,7 @@ def loadtest(
 
 
 def _sensible(
-    *, capacity: bool, soak: bool, requests: int | None, duration: str | None, rate: float | None
+    *, capacity: bool, soak: bool, requests: int | None, duration: float | None, rate: float | None
 ) -> None:
     """Refuse what does not go together."""
     hint = "`hansard loadtest --help` says what each is for."
