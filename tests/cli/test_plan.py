@@ -78,7 +78,9 @@ def test_a_deadline_is_said_as_people_say_it(hansard: Command) -> None:
     words = ("--hours-per-day", 500)
     patient, hasty = (told(hansard, *words, "--deadline", time) for time in ("24h", "10m"))
     assert patient["demand"]["deadline"] == 24.0
-    assert patient["figures"]["workers_speech"]["value"] < hasty["figures"]["workers_speech"]["value"]
+    assert (
+        patient["figures"]["workers_speech"]["value"] < hasty["figures"]["workers_speech"]["value"]
+    )
     assert hasty["figures"]["done_in_time"]["value"] >= hasty["demand"].get("level", 0.95)
     assert "mean_wait" not in patient["figures"], "what comes by day is worked off by night"
 

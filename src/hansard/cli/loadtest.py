@@ -241,7 +241,7 @@ def _show(result: Result) -> None:
     from hansard.perf.loadtest_page import allowed, amount, knee_in_words, readable
 
     for one in result.operations:
-        unit = "× real time" if one.name == "transcription" else "s"
+        unit = "times real time" if one.name == "transcription" else "s"
         p50, p95, p99 = (readable(value, unit) for value in (one.p50, one.p95, one.p99))
         print(
             f"{one.name:<24}{one.requests:>8} requests {one.failed:>6} failed"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
-import sys
 import typer
 
 from hansard.cli.options import DataOption, JsonOption, lasting, settings
@@ -89,8 +89,8 @@ def plan(
     made = capacity.plan(demand, _bases(configured, seen, rtf, measured_with))
     if "rtf" in made.assumed:
         print(
-            "warning: nothing was transcribed here yet: the speed is a default from the "
-            f"documentation (rtf {_RTF:g}), not this machine's. Measure it before you buy anything.",
+            "warning: nothing was transcribed here yet: the speed is the documented default "
+            f"(rtf {_RTF:g}), not this machine's. Measure it before you buy anything.",
             file=sys.stderr,
         )
     if json:

@@ -194,13 +194,16 @@ def _waiting(demand: Demand, queue: queueing.Queue | None, workers: int) -> list
     """How long recordings wait, with no worker lost and none that a live session keeps."""
     if queue is None or queue.offered >= workers:
         return []  # what comes in busy hours is worked off after them: nothing settles
-    numbers = f"λ = {queue.rate:.4g} an hour, S = {queue.service:.4g} h, cs² = {queue.variability:g}, c = {workers}"
+    numbers = (
+        f"λ = {queue.rate:.4g} an hour, S = {queue.service:.4g} h, cs² = {queue.variability:g}, "
+        f"c = {workers}"
+    )
     return [
         Figure(
             "mean_wait",
             queue.wait(workers) * _HOUR,
             "seconds",
-            "(1 + cs²) / 2 * ρ^(√(2(c + 1)) - 1) / (c * (1 - ρ)) * S with ρ = λ * S / c: M/G/c by "
+            "(1 + cs²) / 2 * u^(√(2(c + 1)) - 1) / (c * (1 - u)) * S with u = λ * S / c: M/G/c by "
             "Allen and Cunneen, M/M/c by Sakasegawa",
             numbers,
         ),

@@ -6,7 +6,7 @@ coefficients of variation of the gaps between arrivals and of the service times 
 Statistics and Queueing Theory, 1978, after Cunneen); for M/M/c itself Sakasegawa's closed form is
 taken (Ann. Inst. Statist. Math. 29, 1977):
 
-    W = (1 + cs²) / 2 * ρ^(√(2(c + 1)) - 1) / (c (1 - ρ)) * S
+    W = (1 + cs²) / 2 * u^(√(2(c + 1)) - 1) / (c (1 - u)) * S
 
 It is exact for one worker (Pollaczek and Khinchine) and within some percent of M/M/c. How long the
 unlucky wait is taken to be exponential, as it is in heavy traffic (Kingman 1962).
@@ -101,7 +101,7 @@ def enough_for(queue: Queue, within: float, share: float, lasting: float) -> int
     """The same for a stretch of arrivals that ends: what waits then is worked off in the time left.
 
     The work that waits is taken to move like a Brownian motion that is reflected at nothing, with
-    drift ρ c - c and variance λ E[S²], as queues do in heavy traffic; whoever comes last finds its
+    drift u c - c and variance λ E[S²], as queues do in heavy traffic; whoever comes last finds its
     highest point so far (Harrison, Brownian Motion and Stochastic Flow Systems, 1985, §1.8). With
     much time this needs fewer workers than a queue that never ends, which must not fall behind.
     """

@@ -60,7 +60,7 @@ _CLOSED = (
 )
 _OPEN = (
     "From the moment at which a visit was due to having read its answer. Visits were due at random "
-    "(a Poisson process of {rate:g} a second), whether the ones before had been answered or not, and "
+    "(a Poisson process of {rate:g} a second), whether the ones before had been answered or not; "
     "one that had to wait for a free user counts its waiting: free of coordinated omission. "
     '"once sent" is the time without that waiting.'
 )
@@ -236,15 +236,15 @@ def capacity(
 
 
 def _machine() -> str:
-    cores = os.cpu_count() or 1
-    return f"{platform.system()} {platform.machine()}, {cores} cores, Python {platform.python_version()}"
+    kind = f"{platform.system()} {platform.machine()}, {os.cpu_count() or 1} cores"
+    return f"{kind}, Python {platform.python_version()}"
 
 
 @contextmanager
 def _users(order: Order) -> Iterator[Iterator[_Line]]:
     """The process of the users, and what it says."""
     with tempfile.TemporaryFile() as complaints:
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: S603  # our own interpreter, our own module
             [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -261,7 +261,8 @@ def _users(order: Order) -> Iterator[Iterator[_Line]]:
                 said = complaints.read().decode(errors="replace").strip().splitlines()
                 raise HansardError(
                     f"The users of the load test broke down: {said[-1] if said else 'no word'}.",
-                    hint="This is a fault of Hansard's; the lines before: " + " / ".join(said[-6:-1]),
+                    hint="This is a fault of Hansard's; the lines before: "
+                    + " / ".join(said[-6:-1]),
                 )
         finally:
             if child.poll() is None:

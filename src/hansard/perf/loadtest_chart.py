@@ -33,6 +33,8 @@ class Axis(Value, frozen=True):
     """Whether it begins at nothing."""
     ticks: tuple[tuple[float, str], ...] = ()
     """Where there are marks, and what stands at them; chosen where it is empty."""
+    shaded: float | None = None
+    """From the start to here, what is drawn does not count."""
 
 
 def chart(title: str, lines: Sequence[Line], x: Axis, y: Axis) -> str:
@@ -45,9 +47,15 @@ def chart(title: str, lines: Sequence[Line], x: Axis, y: Axis) -> str:
     across = _Scale(x, [a for a, _ in seen], _LEFT, WIDTH - _RIGHT)
     up = _Scale(y, [b for _, b in seen], HEIGHT - _BOTTOM, _TOP)
     parts = [
-        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'role="img" aria-label="{escape(title)}">'
+        f"<figure><figcaption>{escape(title)}</figcaption>",
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
     ]
+    if x.shaded is not None and x.shaded > across.low:
+        wide = across.place(min(x.shaded, across.high)) - _LEFT
+        parts.append(
+            f'<rect class="shade" x="{_LEFT}" y="{_TOP}" width="{wide:.1f}" '
+            f'height="{HEIGHT - _TOP - _BOTTOM}"><title>warm-up, does not count</title></rect>'
+        )
     for value, text in up.ticks():
         at = up.place(value)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at}" y2="{at}"/>')
@@ -141,7 +149,7 @@ class _Scale:
         return [(value, f"{value:,.6g}") for value in found]
 
     def _steps(self) -> list[float]:
-        rough = (self.high - self.low) / 5
+        rough = (self.high - self.low) / 7
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough)
         first = math.ceil(self.low / step)

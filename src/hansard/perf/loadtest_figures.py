@@ -46,7 +46,7 @@ class Level(Value, frozen=True):
     limit: float
     """Seconds; of a transcription, seconds for a second of audio."""
     share: float = 0.95
-    unit: Literal["s", "× real time"] = "s"
+    unit: Literal["s", "times real time"] = "s"
 
 
 LEVELS = (
@@ -55,7 +55,7 @@ LEVELS = (
     Level("status", 0.1),
     Level("meeting", 0.3),
     Level("upload", 2.0),
-    Level("transcription", 0.3, unit="× real time"),
+    Level("transcription", 0.3, unit="times real time"),
     Level("findings", 30.0),
 )
 """An upload without its transfer; ``findings``: sentiment and summary together, held to the
@@ -109,7 +109,7 @@ class Moment(Value, frozen=True):
 
 
 class Operation(Value, frozen=True):
-    """What was measured of one kind of request. Seconds (a transcription: × real time)."""
+    """What was measured of one kind of request. Seconds (a transcription: times real time)."""
 
     name: str
     requests: int

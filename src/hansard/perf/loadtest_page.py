@@ -43,6 +43,7 @@ td.words { white-space: normal; text-align: left; } th.words { text-align: left;
 figure { margin: 0; padding: 14px 14px 10px; background: var(--card); border-radius: 10px; }
 figcaption { font-weight: 600; margin-bottom: 6px; }
 svg { width: 100%; height: auto; display: block; }
+.shade { fill: var(--line); opacity: .55; }
 .grid { stroke: var(--line); stroke-width: 1; }
 .tick { fill: var(--soft); font-size: 11px; text-anchor: end; }
 .label { fill: var(--soft); font-size: 12px; } .middle { text-anchor: middle; }
@@ -59,6 +60,12 @@ ul { padding-left: 20px; }
 )
 
 
+_NOTHING_FROM_OUTSIDE = (
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+)
+
+
 def page(result: Result) -> str:
     """A whole HTML document. Everything that comes from outside is escaped."""
     title = f"Load test: {result.order.scenario}"
@@ -67,8 +74,7 @@ def page(result: Result) -> str:
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+        _NOTHING_FROM_OUTSIDE,
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
         f'<h1>{escape(title)} <span class="badge {kind}">{word}</span></h1>',
         _order(result),
@@ -147,8 +153,7 @@ def allowed(verdict: Verdict) -> str:
 def _levels(verdicts: Sequence[Verdict]) -> str:
     rows = []
     for one in verdicts:
-        kind, word = ("good", "held") if one.holds else ("bad", "missed")
-        sure = "" if one.sure else ' <span class="unsure">· too few requests to be sure</span>'
+        doubt = "" if one.sure else "too few requests to be sure"
         rows.append(
             (
                 escape(one.operation),
@@ -156,18 +161,30 @@ def _levels(verdicts: Sequence[Verdict]) -> str:
                 escape(readable(one.measured, one.unit)),
                 f"{one.requests:,}",
                 f"{100 * one.over:.2f} % ({100 * one.low:.2f} to {100 * one.high:.2f})",
-                f'<span class="{kind}">{word}</span>{sure}',
+                _verdict(holds=one.holds, doubt=doubt),
             )
         )
     head = ("operation", "level", "measured", "requests", "beyond it (95 % interval)", "verdict")
     return _table(head, rows, words=1)
 
 
+def _verdict(*, holds: bool, doubt: str) -> str:
+    kind, word = ("good", "held") if holds else ("bad", "missed")
+    added = f' <span class="unsure">· {doubt}</span>' if doubt else ""
+    return f'<span class="{kind}">{word}</span>{added}'
+
+
 def _operations(found: Sequence[Operation]) -> str:
     rows = []
     for one in found:
-        unit = "× real time" if one.name == "transcription" else "s"
-        times = (readable(value, unit) for value in (one.p50, one.p95, one.p99, one.longest))
+        unit = "times real time" if one.name == "transcription" else "s"
+        shares = (0.5, 0.95, 0.99)
+        times = [
+            # A percentile that no request stands for is a guess.
+            readable(value, unit) if (one.requests - one.failed) * (1 - share) >= 1 else "-"
+            for share, value in zip(shares, (one.p50, one.p95, one.p99), strict=True)
+        ]
+        times.append(readable(one.longest, unit))
         rows.append(
             (
                 escape(one.name),
@@ -198,7 +215,7 @@ def _over_time(result: Result) -> str:
     names = [one.name for one in result.operations if one.buckets]
     timed = [name for name in names if name != "transcription" and not name.endswith("once sent")]
     middle = {id(m): round(m.at + m.seconds / 2, 2) for m in result.moments}
-    time = Axis("seconds from the start")
+    time = Axis("seconds from the start (grey: warm-up)", shaded=result.order.warmup)
     slow = [
         Line(
             name,
@@ -309,9 +326,7 @@ def _knee(knee: Knee) -> str:
             f"{step.requests:,}",
             f"{step.per_second:,.1f}",
             escape(f"{step.worst} at {100 * step.load:.0f} % of its level"),
-            f'<span class="{"good" if step.holds else "bad"}">'
-            f"{'held' if step.holds else 'missed'}</span>"
-            f"{'' if step.sure else ' <span class=unsure>· not sure</span>'}",
+            _verdict(holds=step.holds, doubt="" if step.sure else "not sure"),
         )
         for step in sorted(knee.steps, key=lambda step: step.users)
     ]

@@ -73,7 +73,9 @@ def _syllable(chance: np.random.Generator, pitch: float) -> NDArray[np.float64]:
     for hertz, width in zip(_FORMANTS[int(chance.integers(len(_FORMANTS)))], _WIDTHS, strict=True):
         vowel = _resonated(vowel, hertz, width)
     rise = np.minimum(1.0, np.arange(length) / (0.02 * SAMPLE_RATE))
-    return np.concatenate([consonant, vowel / (float(np.abs(vowel).max()) or 1.0) * rise * rise[::-1]])
+    return np.concatenate(
+        [consonant, vowel / (float(np.abs(vowel).max()) or 1.0) * rise * rise[::-1]]
+    )
 
 
 def _resonated(sound: NDArray[np.float64], hertz: float, width: float) -> NDArray[np.float64]:
@@ -84,7 +86,9 @@ def _resonated(sound: NDArray[np.float64], hertz: float, width: float) -> NDArra
     return _filtered([1.0 - b - c], [1.0, -b, -c], sound)
 
 
-def _filtered(above: list[float], below: list[Any], sound: NDArray[np.float64]) -> NDArray[np.float64]:
+def _filtered(
+    above: list[float], below: list[Any], sound: NDArray[np.float64]
+) -> NDArray[np.float64]:
     from scipy.signal import lfilter
 
     found: NDArray[np.float64] = lfilter(above, below, sound)

@@ -1,8 +1,8 @@
 """The users of a load test, a process of its own: Locust patches all that it touches.
 
-Started by ``hansard.perf.loadtest``. Reads a :class:`~hansard.perf.loadtest_figures.Order` from standard input, and writes a line of
-JSON to standard output for each second: a :class:`~hansard.perf.loadtest_figures.Moment`. What is
-said beside that (``{"note": …}``) is for the report.
+Started by ``hansard.perf.loadtest``. Reads an ``Order`` (``loadtest_figures``) from standard input,
+and writes a line of JSON to standard output for each second: a ``Moment``. What is said beside that
+(``{"note": …}``) is for the report.
 
 A latency is the time from the moment that a request was *due* until its answer was read whole.
 Without a rate that is the moment in which it is sent: a user who waits for a slow answer asks less
@@ -25,12 +25,14 @@ from urllib.parse import quote
 import gevent
 import gevent.event
 import gevent.queue
+import msgspec
+import numpy as np
 from locust import FastHttpUser
 from locust.contrib.fasthttp import FastHttpSession
 from locust.env import Environment
 from locust.exception import StopUser
+from numpy.typing import NDArray
 
-import msgspec
 from hansard import telemetry
 from hansard.perf.loadtest_figures import SCENARIOS, Moment, Order
 from hansard.perf.loadtest_live import session
@@ -112,10 +114,8 @@ def _form(fields: Mapping[str, str], file: bytes) -> bytes:
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()
     ]
-    head = (
-        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="load test.wav"\r\n'
-        "Content-Type: audio/wav\r\n\r\n"
-    )
+    named = 'Content-Disposition: form-data; name="file"; filename="load test.wav"'
+    head = f"--{_BOUNDARY}\r\n{named}\r\nContent-Type: audio/wav\r\n\r\n"
     return "".join([*parts, head]).encode() + file + f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 
@@ -138,6 +138,9 @@ class Ground:
         self.visits = itertools.count(1)
         self.due: gevent.queue.Queue[float] = gevent.queue.Queue()
         self.over = gevent.event.Event()
+        """Nobody begins another visit …"""
+        self.gone = gevent.event.Event()
+        """… and all have ended theirs."""
         self.late = 0
         self.known = 0
         """Uploads that the service had heard before: nothing is to be seen of its speed there."""
@@ -176,7 +179,8 @@ class Ground:
         else:
             say("The store has no words: searches were for words that nobody said.")
 
-    def submit(self, door: Door, samples: Any) -> None:
+    def submit(self, door: Door, samples: NDArray[np.int16]) -> None:
+        """Let the service hear something before the test."""
         answer = door.ask("POST", "/api/v1/transcriptions", self.form(wav(samples)))
         if answer.status in {200, 202}:
             job = msgspec.json.decode(answer.body)
@@ -186,6 +190,7 @@ class Ground:
             say(f"A recording was refused before the test: {answer.code}.")
 
     def form(self, file: bytes) -> bytes:
+        """The body of an upload."""
         return _form({"model": self.order.model} if self.order.model else {}, file)
 
     def _wait(self, door: Door) -> None:
@@ -229,8 +234,10 @@ class Ground:
         while end is None or ((self.open or self.followed) and time.monotonic() < end):
             if self.open or self.following:
                 self.look(door)
-            if self.over.wait(_LOOK_SECONDS) and end is None:
+            if end is None and self.gone.wait(_LOOK_SECONDS):
                 end = time.monotonic() + self.order.patience
+            elif end is not None:
+                gevent.sleep(_LOOK_SECONDS / 5)
 
 
 def _ended(job: Mapping[str, Any], operation: str, since: tuple[float, float]) -> None:
@@ -257,6 +264,7 @@ class Visitor(FastHttpUser):
         self.door = Door(self.ground.order)
 
     def wait_time(self) -> float:
+        """Seconds until the next visit: none where the rate is given."""
         order = self.ground.order
         return 0.0 if order.rate else order.think * self.ground.chance.uniform(0.5, 1.5)
 
@@ -266,9 +274,7 @@ class Visitor(FastHttpUser):
         answer = self.door.ask("GET", path)
         self.told(operation, answer, begun, expected=(200, 304))
 
-    def told(
-        self, operation: str, answer: Answer, begun: float, expected: tuple[int, ...]
-    ) -> bool:
+    def told(self, operation: str, answer: Answer, begun: float, expected: tuple[int, ...]) -> bool:
         """Record how long it took, or why it failed."""
         if answer.status not in expected:
             telemetry.count(f"{operation}!{answer.code}")
@@ -387,7 +393,7 @@ def arrive(ground: Ground) -> None:
 
 def say(note: str) -> None:
     """A sentence for the report."""
-    print(msgspec.json.encode({"note": note}).decode(), flush=True)
+    _put({"note": note})
 
 
 def run(order: Order) -> None:
@@ -424,7 +430,8 @@ def run(order: Order) -> None:
     for _ in range(order.users):
         ground.due.put(math.inf)
     runner.stop()  # lets everybody end a visit: what is slow must not be left out
-    watch.join()
+    ground.gone.set()
+    watch.get()  # with what went wrong there, if anything did
     if ground.open:
         telemetry.count("transcription!not_ended", len(ground.open))
         after = f"{order.patience:g} s after the last visit"
@@ -444,7 +451,12 @@ def _tell(since: float, now: float, users: int, *, warm: bool) -> None:
     seen = telemetry.snapshot()
     telemetry.reset()
     moment = Moment(since, now - since, users, warm, seen.timings, seen.counters)
-    print(msgspec.json.encode({"moment": moment}).decode(), flush=True)
+    _put({"moment": moment})
+
+
+def _put(line: object) -> None:
+    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
