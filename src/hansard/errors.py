@@ -370,6 +370,12 @@ class MissingPart(UsageError):
     code = "missing_part"
 
 
+class NotYourHost(UsageError):
+    """A load test is aimed at a machine that may not be yours."""
+
+    code = "not_your_host"
+
+
 class Archived(UsageError):
     """The transcript was put into the archive; it must be fetched back first."""
 
@@ -768,6 +774,13 @@ class AlreadyServing(MachineError):
 
     code = "already_serving"
     status = 409
+
+
+class NoService(MachineError):
+    """No service answers at this address."""
+
+    code = "no_service"
+    status = 502
 
 
 class CannotListen(MachineError):

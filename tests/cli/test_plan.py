@@ -62,9 +62,30 @@ def test_a_store_that_has_worked_is_measured(
     assert abs(found["bases"]["rtf"]["value"] - 1.0) < 1e-6
     assert found["bases"]["rtf"]["origin"] == "measured"
     assert found["bases"]["bytes_per_second"]["value"] == clip.stat().st_size / 60.0
-    assert found["assumed"] == ["database_bytes_per_second"], "an empty one has megabytes, too"
+    assert found["bases"]["length"]["value"] == 60.0
+    assert found["bases"]["length"]["origin"] == "measured"
+    # An empty database has megabytes, too; and one recording is like itself.
+    assert found["assumed"] == ["database_bytes_per_second", "variability"]
 
 
 def test_nonsense_is_refused(hansard: Command) -> None:
     for words in (("--hours-per-day", -1), ("--hours-per-day", 1, "--deadline", 0), ()):
         assert hansard("plan", *words).code == 2
+
+
+def test_a_deadline_is_said_as_people_say_it(hansard: Command) -> None:
+    """The queue counts: what must be done in minutes needs more than what may take hours."""
+    words = ("--hours-per-day", 500)
+    patient, hasty = (told(hansard, *words, "--deadline", time) for time in ("24h", "10m"))
+    assert patient["demand"]["deadline"] == 24.0
+    assert (
+        patient["figures"]["workers_speech"]["value"] < hasty["figures"]["workers_speech"]["value"]
+    )
+    assert hasty["figures"]["done_in_time"]["value"] >= hasty["demand"].get("level", 0.95)
+    assert "mean_wait" not in patient["figures"], "what comes by day is worked off by night"
+
+
+def test_a_default_is_not_taken_for_a_measurement(hansard: Command) -> None:
+    assumed = hansard("plan", "--hours-per-day", 100)
+    assert assumed.err.startswith("warning: nothing was transcribed here yet")
+    assert hansard("plan", "--hours-per-day", 100, "--rtf", 0.1).err == ""

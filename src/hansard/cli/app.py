@@ -105,6 +105,11 @@ COMMANDS = (
         "Measure this machine and its models, and keep the settings that are best here.",
     ),
     Deferred(
+        "loadtest",
+        "loadtest:loadtest",
+        "Let users loose on a running service and hold it to its service levels.",
+    ),
+    Deferred(
         "doctor",
         "doctor:doctor",
         "Say what this machine has, and warn about what will be trouble.",

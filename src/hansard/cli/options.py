@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,22 @@ DataOption = Annotated[
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def lasting(given: str, plain: str = "s") -> float:
+    """``90s``, ``5m``, ``1.5h`` as seconds; a number alone is in the unit ``plain``.
+
+    Raises:
+        typer.BadParameter: it is no length of time, or none at all.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*(s|m|min|h|)", given.strip())
+    value = float(found[1]) * _UNITS[found[2] or plain] if found else 0.0
+    if not value:
+        raise typer.BadParameter(f"{given!r} is no length of time: say 30s, 5m or 2h.")
+    return value
 
 
 def settings(data: Path | None = None, *, offline: bool = False) -> Settings:

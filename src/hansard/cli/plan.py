@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hansard.cli.options import DataOption, JsonOption, settings
+from hansard.cli.options import DataOption, JsonOption, lasting, settings
 
 if TYPE_CHECKING:
     from hansard.config import Settings
@@ -19,9 +20,18 @@ _ENOUGH = 60.0
 _ENOUGH_ROWS = 36_000.0
 """The same for what the database holds: one that is all but empty has megabytes, too."""
 
+_ENOUGH_RECORDINGS = 30
+"""From how many on it is known how much their lengths differ."""
+
+_LENGTH = 1_800.0
+_VARIABILITY = 1.0
 _RTF = 0.5
 _BYTES = 16_000
 _ROWS = 1_000
+
+
+def _hours(given: str | float) -> float:
+    return lasting(str(given), "h") / 3600.0
 
 
 def plan(
@@ -41,8 +51,15 @@ def plan(
         float, typer.Option(min=0.1, max=24, help="Hours of the day in which recordings come.")
     ] = 8.0,
     deadline: Annotated[
-        float, typer.Option(min=0.01, help="Hours after which a recording must be done.")
+        float,
+        typer.Option(
+            parser=_hours, help="When a recording must be done, after it came: 2h, 45m; or hours."
+        ),
     ] = 1.0,
+    level: Annotated[
+        float,
+        typer.Option(min=0.5, max=0.9999, help="Share of the recordings that must be, by then."),
+    ] = 0.95,
     longest: Annotated[float, typer.Option(min=0, help="Hours of the longest recording.")] = 2.0,
     people: Annotated[int, typer.Option(min=0, help="Who look on at the same time.")] = 50,
     live: Annotated[int, typer.Option(min=0, help="Live sessions at the same time.")] = 0,
@@ -66,8 +83,16 @@ def plan(
         seen = past(database)
     finally:
         database.close()
-    demand = capacity.Demand(hours_per_day, busy_hours, deadline, longest, people, live, spare)
+    demand = capacity.Demand(
+        hours_per_day, busy_hours, deadline, longest, people, live, spare, level
+    )
     made = capacity.plan(demand, _bases(configured, seen, rtf, measured_with))
+    if "rtf" in made.assumed:
+        print(
+            "warning: nothing was transcribed here yet: the speed is the documented default "
+            f"(rtf {_RTF:g}), not this machine's. Measure it before you buy anything.",
+            file=sys.stderr,
+        )
     if json:
         _as_json(made)
     else:
@@ -98,6 +123,12 @@ def _bases(configured: Settings, seen: Past, rtf: float | None, workers: int) ->
         Basis(configured.serve.lives, "setting"),
         Basis(configured.postgres.connections, "setting"),
         Basis(days, "setting") if days is not None else None,
+        Basis(seen.audio / seen.jobs, "measured", told)
+        if enough
+        else Basis(_LENGTH, "assumed", "half an hour"),
+        Basis(seen.variability, "measured", told)
+        if seen.jobs >= _ENOUGH_RECORDINGS
+        else Basis(_VARIABILITY, "assumed", "as unlike as if they ended by chance"),
     )
 
 
@@ -140,4 +171,8 @@ def _readable(figure: Figure) -> str:
         return f"{figure.value / 1e9:,.1f} GB"
     if figure.unit == "bits/s":
         return f"{figure.value / 1e6:,.2f} Mbit/s"
+    if figure.unit == "seconds":
+        return f"{figure.value:,.1f} s"
+    if figure.unit == "share":
+        return f"{100 * figure.value:.2f} %"
     return f"{figure.value:,.0f}"

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from hansard.jobs import queueing
 from hansard.model import SAMPLE_RATE, Value
 
 PCM = SAMPLE_RATE * 2
@@ -64,6 +65,8 @@ class Demand(Value, frozen=True):
     """Live sessions at the same time."""
     spare: int = 1
     """Workers more than needed, so that one may be lost."""
+    level: float = 0.95
+    """Share of the recordings that must be done by the deadline."""
 
 
 class Bases(Value, frozen=True):
@@ -82,6 +85,10 @@ class Bases(Value, frozen=True):
     """``postgres.connections``: connections of a process of each of two kinds."""
     audio_days: Basis | None = None
     """``retention.audio_days``; kept for ever where it is not set."""
+    length: Basis | None = None
+    """Seconds of a recording on average …"""
+    variability: Basis | None = None
+    """… and their variance over its square. Without both, nothing is said about waiting."""
 
 
 class Figure(Value, frozen=True):
@@ -116,7 +123,8 @@ class Plan(Value, frozen=True):
 
 def plan(demand: Demand, bases: Bases) -> Plan:
     """Workers, API processes, connections, storage and network for a demand."""
-    workers = _workers(demand, bases.rtf.value)
+    queue = _queue(demand, bases)
+    workers = _workers(demand, bases.rtf.value, queue)
     processes = _processes(demand, bases)
     both = workers.value + processes.value
     pool = bases.pool.value
@@ -131,26 +139,83 @@ def plan(demand: Demand, bases: Bases) -> Plan:
     return Plan(
         demand,
         bases,
-        (workers, processes, connections, *_storage(demand, bases), *_network(demand, bases)),
+        (
+            workers,
+            *_waiting(demand, queue, int(workers.value) - demand.spare),
+            processes,
+            connections,
+            *_storage(demand, bases),
+            *_network(demand, bases),
+        ),
     )
 
 
-def _workers(demand: Demand, rtf: float) -> Figure:
+def _queue(demand: Demand, bases: Bases) -> queueing.Queue | None:
+    """What comes in during busy hours, by the hour; ``None`` where lengths are not known."""
+    if bases.length is None or bases.variability is None or not demand.hours_per_day:
+        return None
+    hours = bases.length.value / _HOUR
+    rate = demand.hours_per_day / demand.busy_hours / hours
+    return queueing.Queue(rate, hours * bases.rtf.value, bases.variability.value)
+
+
+def _queued(demand: Demand, queue: queueing.Queue | None) -> int:
+    """Workers that let ``level`` of the recordings be done in time, though they come at random."""
+    if queue is None:
+        return 0
+    asked = (queue, demand.deadline, demand.level)
+    return min(queueing.enough(*asked), queueing.enough_for(*asked, demand.busy_hours))
+
+
+def _workers(demand: Demand, rtf: float, queue: queueing.Queue | None) -> Figure:
     hours = min(24.0, demand.busy_hours + demand.deadline)
     steady = demand.hours_per_day * rtf / (hours * _AIM)
     alone = demand.longest * rtf / demand.deadline if demand.hours_per_day else 0.0
     live = demand.live * rtf * _LIVE / _AIM
-    needed = max(1, math.ceil(max(steady, alone) + live))
+    queued = _queued(demand, queue)
+    needed = max(1, math.ceil(max(steady, alone) + live), math.ceil(queued + live))
+    formula, worked = "", ""
+    if queue is not None:
+        formula = ", or ⌈queue + live * …⌉ (the queue M/G/c, docs/loadtest.md) if that is more"
+        worked = f", or ⌈{queued} + {demand.live} * …⌉ if that is more"
     return Figure(
         "workers_speech",
         needed + demand.spare,
         "workers",
         "⌈max(hours a day * rtf / (min(24, busy hours + deadline) * 0.8), "
-        "longest * rtf / deadline) + live * rtf * 2 / 0.8⌉, at least 1, + spare",
+        f"longest * rtf / deadline) + live * rtf * 2 / 0.8⌉{formula}, at least 1, + spare",
         f"⌈max({demand.hours_per_day:g} * {rtf:g} / ({hours:g} * {_AIM:g}), "
         f"{demand.longest:g} * {rtf:g} / {demand.deadline:g}) "
-        f"+ {demand.live} * {rtf:g} * {_LIVE:g} / {_AIM:g}⌉ + {demand.spare}",
+        f"+ {demand.live} * {rtf:g} * {_LIVE:g} / {_AIM:g}⌉{worked} + {demand.spare}",
     )
+
+
+def _waiting(demand: Demand, queue: queueing.Queue | None, workers: int) -> list[Figure]:
+    """How long recordings wait, with no worker lost and none that a live session keeps."""
+    if queue is None or queue.offered >= workers:
+        return []  # what comes in busy hours is worked off after them: nothing settles
+    numbers = (
+        f"λ = {queue.rate:.4g} an hour, S = {queue.service:.4g} h, cs² = {queue.variability:g}, "
+        f"c = {workers}"
+    )
+    return [
+        Figure(
+            "mean_wait",
+            queue.wait(workers) * _HOUR,
+            "seconds",
+            "(1 + cs²) / 2 * u^(√(2(c + 1)) - 1) / (c * (1 - u)) * S with u = λ * S / c: M/G/c by "
+            "Allen and Cunneen, M/M/c by Sakasegawa",
+            numbers,
+        ),
+        Figure(
+            "done_in_time",
+            queue.done(demand.deadline, workers),
+            "share",
+            "1 - P(wait) * exp(-(deadline - S) / mean wait of those who wait), the worse of one "
+            "worker for each recording and all for one",
+            numbers,
+        ),
+    ]
 
 
 def _processes(demand: Demand, bases: Bases) -> Figure:

@@ -33,6 +33,13 @@ class Past(Value, frozen=True):
     """Bytes of the whole database …"""
     stored: float
     """… and the seconds of audio of all transcriptions in it."""
+    squares: float = 0.0
+    """Sum of the squares of the lengths of the recordings: how unlike they are."""
+
+    @property
+    def variability(self) -> float:
+        """The variance of the lengths over the square of their mean; 0 where all are alike."""
+        return max(0.0, self.jobs * self.squares / self.audio**2 - 1.0) if self.audio else 0.0
 
 
 def past(database: Database) -> Past:
@@ -59,6 +66,7 @@ def past(database: Database) -> Past:
         sum(int(row.size) for row in found),
         size,
         float(stored or 0.0),
+        sum(float(row.seconds) ** 2 for row in found),
     )
 
 
