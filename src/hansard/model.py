@@ -340,6 +340,8 @@ class Job(Value, frozen=True):
     """The job that this one follows: about whose transcript it is."""
     request: str | None = None
     """JSON, of what a job that follows another is asked."""
+    trace: str | None = None
+    """A ``traceparent``: the trace that it is a part of, from whoever asked for it on."""
 
 
 class Transcript(Value, frozen=True):

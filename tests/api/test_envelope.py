@@ -659,7 +659,7 @@ def test_every_request_is_a_line_and_no_query_is_in_it(
     assert "secret" not in out
     assert one.keys() == {
         *("time", "method", "route", "status", "ms", "bytes"),
-        *("request", "key", "tenant", "client"),
+        *("request", "trace", "key", "tenant", "client"),
     }
     assert (one["method"], one["route"], one["status"]) == ("GET", "/api/v1/big/{name}", 200)
     assert (one["request"], one["tenant"], one["key"]) == ("one", "local", None)
@@ -676,7 +676,7 @@ def test_the_access_log_can_be_turned_off(serve: Serve, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == ""
 
 
-ENTRY = Entry(1.0, "GET", "/", 200, 0.5, 10, "id", None, None, "127.0.0.1")
+ENTRY = Entry(1.0, "GET", "/", 200, 0.5, 10, "id", "0" * 32, None, None, "127.0.0.1")
 
 
 class Stuck(StringIO):

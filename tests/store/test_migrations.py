@@ -55,7 +55,7 @@ def window(connection: sa.Connection, job: str, position: int) -> int:
     return int(connection.scalar(windows.insert().values(job=job, **said).returning(windows.c.id)))
 
 
-LATER = {"parent", "request", "terms", "missed"}
+LATER = {"parent", "request", "terms", "missed", "trace"}
 """Columns that the oldest schema here has not yet."""
 
 

@@ -108,6 +108,7 @@ async def refused(connection: HTTPConnection, error: Exception) -> Response | No
     """The exception handler of all routes, WebSockets included."""
     assert isinstance(error, HansardError)
     if error.status >= 500:
+        connection.scope["state"]["failed"] = error.code
         path = connection.scope["path"]
         _log.warning("%s: %s [%s]", path, error.message, error.code, exc_info=error.__cause__)
     if isinstance(connection, WebSocket):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
@@ -81,7 +82,9 @@ class Desk:
         self, pool: ThreadPoolExecutor, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(pool, partial(act, *args, **kwargs))
+        # In the request's own context: what is timed and logged there belongs to its trace.
+        inside = copy_context().run
+        return await loop.run_in_executor(pool, partial(inside, act, *args, **kwargs))
 
     # ── the second cache ─────────────────────────────────────────────────────────────────────
 

@@ -13,10 +13,12 @@ import re
 import secrets
 import time
 from collections.abc import Hashable
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hansard import telemetry
 from hansard.api.answers import matches, refusal_at
 from hansard.api.body import Body, takes_uploads
 from hansard.api.compression import Compressed, coding
@@ -81,10 +83,19 @@ class Envelope:
         given = headers.get(b"x-request-id", b"")
         sane = _SANE_ID.match(given)
         state["request_id"] = given.decode() if sane else secrets.token_hex(8)
+        self._trace(state, headers.get(b"traceparent"))
         if scope["type"] == "http":
             await _Exchange(self, scope, headers, send).run(receive)
         else:
             await self._call(scope, receive, send)
+
+    def _trace(self, state: dict[str, Any], given: bytes | None) -> None:
+        """Go on with the trace of whoever asks, or begin one."""
+        about = state["request_id"]
+        above = None if given is None else telemetry.parsed(given.decode("latin-1"), about)
+        state["above"] = None if above is None else above.span
+        trace = state["trace"] = telemetry.within(above) if above else telemetry.begin(about)
+        telemetry.enter(trace)
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket: only its beginning is an answer."""
@@ -113,9 +124,20 @@ class Envelope:
         route = getattr(scope.get("route"), "path", None)
         method = scope.get("method", "WEBSOCKET")
         self._meter.note(method, route, status, seconds)
-        if self._journal is None or path.startswith("/api/v1/health"):
-            return
         state = scope["state"]
+        stage = self._meter.stage(method, route)
+        telemetry.record(stage, seconds)
+        code = state.get("failed", f"http_{status}") if status >= 500 else None
+        if code is not None:
+            telemetry.failed(stage, code)
+        if path.startswith("/api/v1/health"):
+            return
+        if state["trace"].sampled:
+            began, name = time.time() - seconds, stage.removeprefix("api.")
+            place = state["trace"], state["above"]
+            telemetry.tell(telemetry.Ended(name, *place, began, seconds, code, "server"))
+        if self._journal is None:
+            return
         client = state.get("client")
         self._journal.write(
             Entry(
@@ -126,6 +148,7 @@ class Envelope:
                 round(seconds * 1000, 2),
                 size,
                 state["request_id"],
+                state["trace"].id,
                 client.key if client else None,
                 client.tenant if client else None,
                 (scope.get("client") or ("",))[0],
@@ -187,6 +210,7 @@ class _Exchange:
             envelope.note(scope, self._status, self._size, time.perf_counter() - self._begun)
 
     async def _refuse(self, error: HansardError) -> None:
+        self._scope["state"]["failed"] = error.code
         if self._started:
             return  # half an answer is out: the server ends the connection, which says that it is
         self._held = None

@@ -28,6 +28,11 @@ REQUESTS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 """Bounds of the histogram of requests, in seconds."""
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS", "PUT", "WEBSOCKET"})
+OTHER = "other"
+
+
+def _named(method: str) -> str:
+    return method if method in _METHODS else OTHER
 
 
 class Meter:
@@ -42,13 +47,17 @@ class Meter:
 
     def note(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """A request is over. Costs about a microsecond."""
-        key = (method if method in _METHODS else "other", route or "other", status // 100)
+        key = (_named(method), route or OTHER, status // 100)
         counts = self._seen.get(key)
         if counts is None:
             counts = self._seen[key] = [0] * (len(REQUESTS) + 1)
             self._totals[key] = 0.0
         counts[bisect_left(REQUESTS, seconds)] += 1
         self._totals[key] += seconds
+
+    def stage(self, method: str, route: str | None) -> str:
+        """What ``telemetry`` calls requests of a route; strangers cannot make stages either."""
+        return f"api.{_named(method)} {route or OTHER}"
 
     def families(self) -> list[Metric]:
         """As it stands now."""

@@ -32,6 +32,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     bytes: int
     """Of the body that was sent, as it was sent."""
     request: str
+    trace: str
     key: str | None
     tenant: str | None
     client: str

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from hansard import transcription
+from hansard import telemetry, transcription
 from hansard.api.limits import see_that_quota_is_left
 from hansard.errors import UnknownModel
 from hansard.store import idempotency
@@ -50,7 +50,8 @@ async def accept(
     Raises:
         HansardError: any refusal there is; nothing is left behind then.
     """
-    return await _to_the_end(desk.work(_accept, desk, client, name, draft, asked))
+    with telemetry.span("submit.accept"):  # what an upload takes beyond its transfer
+        return await _to_the_end(desk.work(_accept, desk, client, name, draft, asked))
 
 
 def _accept(

@@ -38,7 +38,7 @@ _COLUMNS = (
         "answers",
     ),
     *("options", "batch_key", "engine", "model", "language", "levels", "created", "tenant", "key"),
-    *("lane", "seconds", "webhook", "request"),
+    *("lane", "seconds", "webhook", "request", "trace"),
 )
 _JOB = {name: sa.bindparam(f"job_{name}", type_=jobs.c[name].type) for name in _COLUMNS}
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from hansard import telemetry
 from hansard.config import Settings
 from hansard.errors import AddressRefused, BadRequest, HansardError
 from hansard.jobs import webhooks
@@ -238,7 +239,8 @@ class Deliveries:
     def _deliver(self, row: sa.Row[Any], token: str) -> None:
         at, begun = self._clock(), time.monotonic()
         try:
-            outcome = self._outcome(row)
+            with telemetry.tracing(telemetry.parsed(row.trace, row.job)):
+                outcome = self._outcome(row)
             with self._patient():
                 self._record(row, token, outcome, at, time.monotonic() - begun)
         except Exception as error:
@@ -258,7 +260,8 @@ class Deliveries:
 
     def _outcome(self, row: sa.Row[Any]) -> Outcome:
         try:
-            return self._send(row)
+            with telemetry.span("webhook.send"):
+                return self._send(row)
         except Exception as error:  # noqa: BLE001 it is logged and stands in the delivery's log
             _log.exception("unexpected error in delivery %s", row.id)
             return Outcome(error=f"Something unexpected happened: {type(error).__name__}.")
@@ -275,6 +278,7 @@ class Deliveries:
             "user-agent": "Hansard",
             "webhook-id": row.id,
             "webhook-timestamp": str(timestamp),
+            "traceparent": telemetry.traceparent(),
             "webhook-signature": sign(self._secrets.of(row.tenant), row.id, timestamp, body),
         }
         patience = self._settings.timeout
@@ -339,6 +343,7 @@ class Deliveries:
         now = self._clock()
         if outcome.arrived:
             return {"state": "delivered", "finished": now}
+        telemetry.failed("webhook.send", "undelivered")
         ends = row.since + self._settings.seconds
         asked = outcome.retry_after or 0.0
         if outcome.final or now >= ends or now + asked > ends:

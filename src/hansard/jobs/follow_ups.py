@@ -24,7 +24,7 @@ from hansard.store.tables import IS_OPEN, jobs
 
 _SAME = (
     "priority", "recording", "options", "batch_key", "engine", "model", "language", "levels",
-    "tenant", "key", "name", "lane", "seconds",
+    "tenant", "key", "name", "lane", "seconds", "trace",
 )  # fmt: skip
 """Columns that a follow-up has from its parent."""
 

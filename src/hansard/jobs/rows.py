@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from hansard import telemetry
 from hansard.model import (
     POOLS,
     Failure,
@@ -83,6 +84,7 @@ def job(row: sa.Row[Any]) -> Job:
         heard_samples=row.heard_samples,
         parent=row.parent,
         request=row.request,
+        trace=row.trace,
     )
 
 
@@ -114,6 +116,7 @@ def fresh(kind: str, recording: Recording, options: Options) -> dict[str, Any]:
         "engine": options.engine,
         "model": options.model,
         "language": options.language,
+        "trace": telemetry.traceparent(),
     }
 
 

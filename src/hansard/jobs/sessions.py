@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from hansard import telemetry
 from hansard.errors import LeaseLost, SilentAudio
 from hansard.jobs import rows, shares, states
 from hansard.jobs.queue import Queue
@@ -110,6 +111,7 @@ def begin(
                 pool=POOLS["live"],
                 lane="short",
                 webhook=webhook,
+                trace=telemetry.traceparent(),
             )
         )
         lives.add(connection, msgspec.structs.replace(sound, job=job, touched=now))

@@ -14,6 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from msgspec.structs import replace
 
+from hansard import telemetry
 from hansard.errors import TooMuch, UnknownDelivery
 from hansard.jobs import rows
 from hansard.model import SAMPLE_RATE, Failure, Prepared, Value
@@ -230,8 +231,12 @@ def note(
     tenant: str,
     job: str,
     now: float,
+    trace: str | None = None,
 ) -> None:
-    """Note one event for one address; ``data`` is what there is to say."""
+    """Note one event for one address; ``data`` is what there is to say.
+
+    ``trace`` is the ``traceparent`` it belongs to, if not that of whoever notes it.
+    """
     number = rows.new_id(now)
     said = {"id": number, "type": event, "created": round(now, 3), "data": data}
     connection.execute(
@@ -247,13 +252,15 @@ def note(
             not_before=now,
             created=now,
             since=now,
+            trace=trace or telemetry.traceparent(),
         )
     )
 
 
 def _note(connection: sa.Connection, row: sa.Row[Any], url: str, tenant: str, now: float) -> None:
     event = EVENTS[row.state]
-    note(connection, event, _ended(row), url=url, tenant=tenant, job=row.id, now=now)
+    said = {"url": url, "tenant": tenant, "job": row.id, "trace": row.trace}
+    note(connection, event, _ended(row), now=now, **said)
 
 
 def _host(url: str) -> str:

@@ -115,6 +115,7 @@ def work_once(
 
 
 def _report(queue: Queue, unit: Unit, error: HansardError) -> None:
+    telemetry.failed(f"unit.{unit.step}", error.code)
     try:
         queue.fail(unit, error)
     except HansardError as second:
@@ -128,6 +129,13 @@ def _unexpected(error: Exception) -> HansardError:
         f"Something unexpected happened: {type(error).__name__}: {error}.",
         hint="The log has the details; please report it.",
     )
+
+
+def _traces(unit: Unit) -> list[telemetry.Trace]:
+    """Of the other jobs whose windows are in a batch: it is a part of their traces, too."""
+    others = {part.job.id: part.job for part in unit.parts if part.job.id != unit.job.id}
+    found = (telemetry.parsed(job.trace, job.id) for job in others.values())
+    return [trace for trace in found if trace is not None]
 
 
 def _written(write: Write, _: Unit) -> Write:
@@ -281,7 +289,11 @@ class Crew:
         handler: StepHandler,
         ended: Callable[[Unit, Write], None] | None = None,
     ) -> bool:
-        with telemetry.span(f"unit.{unit.step}"):
+        job = unit.job
+        if unit.step in ("prepare", "run") and job.attempt == 1 and job.started is not None:
+            telemetry.record("queue.wait", max(0.0, job.started - job.created))
+        trace = telemetry.parsed(job.trace, job.id)
+        with telemetry.tracing(trace), telemetry.span(f"unit.{unit.step}", also=_traces(unit)):
             return work_once(self._queue, unit, handler, ended)
 
     @contextmanager

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from hansard import telemetry
 from hansard.errors import LanguageModelError
 from hansard.insight.findings import Kind, Occasion, Person, Sentiment, Source
 from hansard.meetings import makers, sentences
@@ -192,7 +193,8 @@ def insight(parts: Parts, unit: Unit, embed: Callable[[Job], None] = lambda _: N
         if there is not None and there.wording == meeting.wording and there.created >= since:
             continue
         begun = time.monotonic()
-        value, source = makers.find(kind, segments, occasion, turns, made_with)
+        with telemetry.span(f"insight.{kind}"):
+            value, source = makers.find(kind, segments, occasion, turns, made_with)
         if made_with.model is not None and source.by == "embedded":
             _log.warning("%s of meeting %s: %s", kind, job.parent, " ".join(source.notes))
         _keep(parts, unit, kind, value, source, wording=meeting.wording)

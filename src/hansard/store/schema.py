@@ -15,7 +15,7 @@ from hansard.errors import StoreBroken
 if TYPE_CHECKING:
     from alembic.config import Config
 
-SCHEMA = "0008"
+SCHEMA = "0009"
 """The newest migration; a test holds it against the scripts."""
 
 _LOCK = 0x48_61_6E_73

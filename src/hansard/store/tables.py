@@ -106,6 +106,7 @@ jobs = Table(
     Column("parent", String(32)),
     Column("request", Text, comment="JSON, of what a follow-up job is asked"),
     Column("missed", Double, comment="since when no host has had its files; see jobs.absence"),
+    Column("trace", String(55), comment="traceparent of whoever asked for it"),
     # All that a claim looks at before it has chosen. It leaps from group to group through this
     # index (``jobs.groups``), and jobs that have ended are not in it.
     Index(
@@ -301,6 +302,7 @@ deliveries = Table(
     Column("finished", Double),
     Column("token", String(32)),
     Column("lease_until", Double),
+    Column("trace", String(55), comment="traceparent of what it tells of"),
     Index("ix_deliveries_due", "not_before", **_where(text("state = 'waiting'"))),
     Index("ix_deliveries_tenant", "tenant", "id"),
     Index("ix_deliveries_job", "job"),
@@ -602,6 +604,34 @@ moves = Table(
     Column("rows", BigInteger, nullable=False, server_default="0"),
     Column("finished", Double),
     PrimaryKeyConstraint("source", "name"),
+)
+
+# What was measured, added up over all processes: see ``store.rollup``.
+performance = Table(
+    "performance",
+    metadata,
+    Column("grain", Integer, nullable=False, comment="seconds: a minute, an hour or a day"),
+    Column("start", BigInteger, nullable=False, comment="epoch seconds, a multiple of the grain"),
+    Column("stage", String(160), nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("total", Double, nullable=False, comment="seconds"),
+    Column("own", Double, nullable=False, comment="of these, in no stage within"),
+    Column("longest", Double, nullable=False),
+    Column("body", LargeBinary, nullable=False, comment="msgpack of rollup.Rest"),
+    PrimaryKeyConstraint("grain", "start", "stage"),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("level", String(32), nullable=False, comment="of service"),
+    Column("rule", String(16), nullable=False, comment="how fast its budget burns"),
+    Column("opened", Double, nullable=False),
+    Column("closed", Double),
+    Column("body", Text, nullable=False, comment="JSON, of what was found when it was opened"),
+    Index("ix_incidents_open", "level", unique=True, **_where(text("closed IS NULL"))),
 )
 
 IS_OPEN = jobs.c.finished.is_(None)
