@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hansard import telemetry
+from hansard import logs, telemetry
 from hansard.errors import NotFound
 from hansard.perf import timed
 from hansard.perf.components import COMPONENTS, component_of
@@ -149,7 +149,7 @@ def test_logs_say_which_trace_they_belong_to(capsys: pytest.CaptureFixture[str])
     root, before = logging.getLogger(), logging.getLogger().handlers[:]
     level = root.level
     try:
-        telemetry.log_as_json("worker")
+        logs.as_json("worker")
         with telemetry.tracing(telemetry.begin("job1")):
             trace = telemetry.current()
             logging.getLogger("hansard.x").warning("inside")

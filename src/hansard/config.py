@@ -377,6 +377,40 @@ class MeetingSettings(Section):
     )
 
 
+class LevelSettings(Section):
+    """Service levels: seconds that most requests and works must stay within; 0 watches none."""
+
+    objective: float = Field(
+        0.95, gt=0, lt=1, description="Share of requests or works that must stay within a level."
+    )
+    health: float = Field(0.05, ge=0, description="How the service is.")
+    search: float = Field(0.2, ge=0, description="A search.")
+    status: float = Field(0.1, ge=0, description="How far a job is.")
+    meeting: float = Field(0.3, ge=0, description="A meeting, as it is shown.")
+    upload: float = Field(2.0, ge=0, description="Accepting an upload, beyond its transfer.")
+    transcription: float = Field(
+        0.3, ge=0, description="A second of audio, from the beginning of its job to its end."
+    )
+    sentiment: float = Field(30.0, ge=0, description="The mood of a meeting.")
+    summary: float = Field(60.0, ge=0, description="The summary of a meeting.")
+    embeddings: float = Field(120.0, ge=0, description="The vectors of a meeting.")
+
+
+class PerformanceSettings(Section):
+    """Figures of all processes, and where they go."""
+
+    interval: float = Field(
+        10.0, gt=0, description="Seconds between two times that a process adds its figures."
+    )
+    days: float = Field(400.0, ge=31, description="Days that the figures of whole days are kept.")
+    otlp: str | None = Field(
+        None, description="Endpoint of OpenTelemetry (OTLP over HTTP) that is sent to."
+    )
+    sample: float = Field(
+        1.0, gt=0, le=1, description="Share of traces that are sent to that endpoint."
+    )
+
+
 class Settings(BaseSettings):
     """All settings of one process."""
 
@@ -444,6 +478,8 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     meetings: MeetingSettings = Field(default_factory=MeetingSettings)
+    performance: PerformanceSettings = Field(default_factory=PerformanceSettings)
+    levels: LevelSettings = Field(default_factory=LevelSettings)
 
     @classmethod
     def settings_customise_sources(

@@ -16,7 +16,6 @@ request that brought the job to the webhook that tells of its end, whichever pro
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import re
@@ -29,8 +28,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Literal
-
-import msgspec
 
 from hansard.errors import HansardError
 from hansard.model import Value
@@ -484,40 +481,3 @@ def _slowed(given: str) -> dict[str, float]:
 
 _slow = _slowed(os.environ.get("HANSARD_TEST_SLOW", ""))
 """Stages that are slow on purpose, for tests: whatever looks for slow stages must find them."""
-
-
-# ── logs ─────────────────────────────────────────────────────────────────────────────────────
-
-
-class _JsonLines(logging.Formatter):
-    """A record as one line of JSON; a traceback is a field of it."""
-
-    def __init__(self, role: str) -> None:
-        super().__init__()
-        self._role = role
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": round(record.created, 3),
-            "level": record.levelname.lower(),
-            "role": self._role,
-            "pid": record.process,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if (trace := current()) is not None:
-            line |= {"trace": trace.id, "about": trace.about}
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
-
-
-def log_as_json(role: str) -> None:
-    """Write the logs of this process to standard error, a line of JSON each.
-
-    ``role`` says which process of a service it is.
-    """
-    handler = logging.StreamHandler()
-    handler.setFormatter(_JsonLines(role))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("hansard").setLevel(logging.INFO)

@@ -436,17 +436,7 @@ def finish(parts: Parts, unit: Unit) -> None:
             return
     with telemetry.span("finish"):
         parts.queue.complete(unit, lambda connection: _write(parts, job, connection))
-    _note_time(job)
     parts.files.drop_pcm(job.id)
-
-
-def _note_time(job: Job) -> None:
-    """How long all of it took, and how long a second of audio. Of what is spoken live: nothing."""
-    if job.started is None or job.prepared is None or job.kind == "live":
-        return
-    taken = max(0.0, time.time() - job.started)
-    telemetry.record("pipeline.transcription", taken)
-    telemetry.record("pipeline.factor", taken * SAMPLE_RATE / job.prepared.samples)
 
 
 def _write(parts: Parts, job: Job, connection: sa.Connection) -> None:

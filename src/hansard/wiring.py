@@ -39,6 +39,7 @@ from hansard.model import Client, Job, Pool, Segment, Step, Transcript
 from hansard.store import opening, transcripts
 from hansard.store.files import room
 from hansard.store.partitions import Months
+from hansard.store.rollup import RollUp
 from hansard.store.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class House:
         self._retention = retention.Retention(settings, self.database, self.files)
         self._months = Months(self.database)
         self._statistics = Statistics(self.database)
+        self._figures = RollUp(self.database, settings.performance, begun=self._in_service)
         self._trusted: Notice | None = None
         self._look_again = 0.0
         self._next_listing = 0.0
@@ -203,6 +205,7 @@ class House:
             pools: kinds of work; all where it is not said.
             hung: told of a unit in a native call that only the end of the process can end.
         """
+        self._figures.begin()
         if self._crew is None:
             steps: dict[Step, StepHandler] = {
                 "prepare": partial(session.prepare, self.parts),
@@ -416,10 +419,7 @@ class House:
             self.tidy()
         except HansardError as error:
             _log.warning("%s", error.message)  # leases run out by themselves
-        if self._permits is not None:
-            self._permits.close()
-        if self._models is not None:
-            self._models.close()
+        self._let_go()
         if self._by_meaning is not None:
             self._by_meaning[0].close()
         if self._cage is not None:
@@ -435,13 +435,17 @@ class House:
 
         The database stays open: the thread may come back to it before the process ends.
         """
+        self._let_go()
+        self.files.close()
+        self._roll.leave()
+        self.presence.close()
+
+    def _let_go(self) -> None:
         if self._permits is not None:
             self._permits.close()
         if self._models is not None:
             self._models.close()  # ends engine processes
-        self.files.close()
-        self._roll.leave()
-        self.presence.close()
+        self._figures.end()
 
 
 def transcribe_one(

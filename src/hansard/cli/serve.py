@@ -46,7 +46,7 @@ def serve(
     SIGTERM and Ctrl-C end it in order: requests are answered, windows in hand are finished, the
     rest is given back. A second one ends it at once; nothing is lost then either.
     """
-    from hansard import telemetry
+    from hansard import logs
     from hansard.jobs import presence
     from hansard.store.files import room
 
@@ -58,7 +58,7 @@ def serve(
         "keys": "off" if without_keys else None,
     }
     configured = _with(configured, given)
-    telemetry.log_as_json("serve")
+    logs.as_json("serve")
     with room(configured.data):
         configured.data.mkdir(parents=True, exist_ok=True)
         owned = presence.owning(configured.data)
@@ -151,10 +151,10 @@ def api(
     under: Annotated[str, typer.Option(help="The service that this is a part of.")],
 ) -> None:
     """The API's process. `hansard serve` starts it."""
-    from hansard import telemetry
+    from hansard import logs
     from hansard.jobs.supervisor import Line
 
-    telemetry.log_as_json("api")
+    logs.as_json("api")
     line = Line()
     with line.opening():
         import socket

@@ -49,12 +49,12 @@ def worker(
     Any number may work on one directory. `hansard serve` starts its own. Where the settings name
     a broker, permits for these pools are received from it, and Celery's own tools see this worker.
     """
-    from hansard import telemetry
+    from hansard import logs
     from hansard.jobs.supervisor import Line
     from hansard.perf.profile_crew import taking_part
     from hansard.wiring import House
 
-    telemetry.log_as_json("worker")
+    logs.as_json("worker")
     line = Line() if under else None
     with line.opening() if line is not None else nullcontext():
         chosen = _pools(pools)

@@ -10,6 +10,7 @@ noted in its own history where it goes wrong.
 from __future__ import annotations
 
 import secrets
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,12 +19,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hansard import telemetry
 from hansard.errors import EngineDied, LeaseLost, StoreBusy, StoreGone
 from hansard.jobs import claim, rows, shares, states, wanted
 from hansard.jobs.ledger import ENDS, Ledger
 from hansard.jobs.patience import surely
 from hansard.jobs.rows import Unit
-from hansard.model import Pool
+from hansard.model import SAMPLE_RATE, Job, Pool
 from hansard.store import locks
 from hansard.store.tables import jobs, windows
 
@@ -212,6 +214,8 @@ class Steps(Ledger):
                 states.end(connection, unit.job.id, "completed", None, now=self._clock())
 
         self._surely(unit, end)
+        if unit.step == "finish":
+            _note_time(unit.job)
 
     def keep(self, unit: Unit, write: Write) -> None:
         """Write something that a step has found before it has ended; see :meth:`complete`.
@@ -272,6 +276,15 @@ def _counted(taken: Iterable[sa.Row[Any]]) -> dict[tuple[str, str], float]:
     for row in taken:
         counts[row.tenant, row.lane] += shares.of_stroke(row.seconds)
     return counts
+
+
+def _note_time(job: Job) -> None:
+    """How long a recording took, and how long a second of it; of what is spoken live, nothing."""
+    if job.started is None or job.prepared is None or job.kind == "live":
+        return
+    taken = max(0.0, time.time() - job.started)
+    telemetry.record("pipeline.transcription", taken)
+    telemetry.record("pipeline.factor", taken * SAMPLE_RATE / job.prepared.samples)
 
 
 def poisoned(what: str) -> EngineDied:
