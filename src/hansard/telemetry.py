@@ -166,10 +166,10 @@ _open: dict[int, list[str]] = {}
 _failures: dict[tuple[str, str], int] = {}
 
 
-def record(stage: str, seconds: float) -> None:
-    """Add one duration to a stage."""
+def record(stage: str, seconds: float, inner: float = 0.0) -> None:
+    """Add one duration to a stage, of which ``inner`` was spent in spans within."""
     frame = _frame.get()
-    _add(stage, seconds, seconds, None if frame is None else frame.trace)
+    _add(stage, seconds, max(0.0, seconds - inner), None if frame is None else frame.trace)
 
 
 def count(name: str, amount: float = 1.0) -> None:
@@ -378,29 +378,33 @@ def tell(ended: Ended) -> None:
         _listener(ended)
 
 
-class _Frame:
+class Frame:
     """Where spans are in: a span, or the beginning of a trace."""
 
     __slots__ = ("inner", "trace")
+    inner: float
+    """Seconds spent in spans within."""
 
     def __init__(self, trace: Trace | None) -> None:
         self.trace = trace
         self.inner = 0.0
 
 
-_frame: ContextVar[_Frame | None] = ContextVar("hansard_frame", default=None)
+_frame: ContextVar[Frame | None] = ContextVar("hansard_frame", default=None)
 _now = time.perf_counter
 
 
-def enter(trace: Trace) -> None:
+def enter(trace: Trace) -> Frame:
     """All that this task does from now on is within a trace."""
-    _frame.set(_Frame(trace))
+    frame = Frame(trace)
+    _frame.set(frame)
+    return frame
 
 
 @contextmanager
 def tracing(trace: Trace | None) -> Iterator[None]:
     """All within is in this trace; a new one where none is given."""
-    outer, frame = _frame.get(), _Frame(trace or begin())
+    outer, frame = _frame.get(), Frame(trace or begin())
     _frame.set(frame)
     try:
         yield
@@ -410,7 +414,7 @@ def tracing(trace: Trace | None) -> Iterator[None]:
             outer.inner += frame.inner
 
 
-class span(_Frame):  # noqa: N801 it is used like a function
+class span(Frame):  # noqa: N801 it is used like a function
     """Time a block; a block that raises is also counted as a failure of the stage."""
 
     __slots__ = ("_also", "_begun", "_inside", "_outer", "stage")

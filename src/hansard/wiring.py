@@ -117,11 +117,11 @@ class House:
         self._crew: Crew | None = None
         self._attendance: attendance.Attendance | None = None
         self._deliveries: Deliveries | None = None
-        self._in_service = service is not None
+        self.in_service = service is not None
         self._retention = retention.Retention(settings, self.database, self.files)
         self._months = Months(self.database)
         self._statistics = Statistics(self.database)
-        self._figures = RollUp(self.database, settings.performance, begun=self._in_service)
+        self._figures = RollUp(self.database, settings.performance, begun=self.in_service)
         self._trusted: Notice | None = None
         self._look_again = 0.0
         self._next_listing = 0.0
@@ -227,7 +227,7 @@ class House:
             if self.presence.roll is not None:
                 self._roll.begin(self._crew.pools)
             self._crew.start()
-            if self._in_service:
+            if self.in_service:
                 self.deliver()
 
     def attend(self, ended: Callable[[], None]) -> None:

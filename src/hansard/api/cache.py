@@ -85,6 +85,7 @@ class Shelf(Generic[V]):
         self._second = second
         self._kept: OrderedDict[Hashable, V] = OrderedDict()
         self._size = 0
+        self.hits = self.misses = 0
         self._making: dict[Hashable, asyncio.Task[V]] = {}
         self._turn = asyncio.Semaphore(at_once)
 
@@ -97,8 +98,10 @@ class Shelf(Generic[V]):
         """The answer for a key; ``make`` is called where there is none."""
         found = self._kept.get(key)
         if found is not None:
+            self.hits += 1
             self._kept.move_to_end(key)
             return found
+        self.misses += 1
         task = self._making.get(key)
         if task is None:
             # A task of its own: whoever asked first may go away while others still wait.
@@ -180,6 +183,7 @@ class Statuses:
         self._jobs = Together[tuple[str, str], bytes](partial(read, _statuses, reader))
         self._kept: dict[tuple[str, str], bytes] = {}
         self._at = 0
+        self.hits = self.misses = 0
         self.moment = beat
         """A number that changes with every write to the store."""
 
@@ -194,6 +198,8 @@ class Statuses:
             self._kept.clear()
             self._at = now
         found = self._kept.get((tenant, job))
+        self.hits += found is not None
+        self.misses += found is None
         if found is None:
             found = await self._jobs.get((tenant, job))
             if found is not None and self._at == now:

@@ -95,7 +95,7 @@ class Envelope:
         above = None if given is None else telemetry.parsed(given.decode("latin-1"), about)
         state["above"] = None if above is None else above.span
         trace = state["trace"] = telemetry.within(above) if above else telemetry.begin(about)
-        telemetry.enter(trace)
+        state["frame"] = telemetry.enter(trace)
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket: only its beginning is an answer."""
@@ -126,7 +126,7 @@ class Envelope:
         self._meter.note(method, route, status, seconds)
         state = scope["state"]
         stage = self._meter.stage(method, route)
-        telemetry.record(stage, seconds)
+        telemetry.record(stage, seconds, state["frame"].inner)
         code = state.get("failed", f"http_{status}") if status >= 500 else None
         if code is not None:
             telemetry.failed(stage, code)

@@ -8,16 +8,21 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hansard import __version__, telemetry
 from hansard.errors import CannotListen, UsageError
+from hansard.perf import system
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+
+    from hansard.store.database import Database
+    from hansard.wiring import House
 
 Collect = Callable[[], Iterable["Metric"]]
 
@@ -84,14 +89,36 @@ def stages() -> list[Metric]:
         "What was timed in this process: claims, units of work by step, and what they consist of.",
         labels=("stage",),
     )
+    failures = CounterMetricFamily(
+        "hansard_failures", "What failed in this process, by its class.", labels=("stage", "code")
+    )
+    for stage, codes in sorted(seen.failures.items()):
+        for code, times in sorted(codes.items()):
+            failures.add_metric((stage, code), times)
     for stage, timing in sorted(seen.timings.items()):
+        if stage.startswith("api."):
+            continue  # they have a family of their own
         _add(timings, (stage,), STAGES, timing.within(STAGES), timing.total)
     counters = CounterMetricFamily(
         "hansard_events", "What was counted in this process.", labels=("event",)
     )
     for name, amount in sorted(seen.counters.items()):
         counters.add_metric((name,), amount)
-    return [timings, counters]
+    return [timings, counters, failures]
+
+
+def pooled(database: Database) -> list[Metric]:
+    """The connections of this process to the database, where they are pooled."""
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    found = GaugeMetricFamily(
+        "hansard_database_connections", "Connections of this process.", labels=("state",)
+    )
+    if (pool := database.connections()) is not None:
+        found.add_metric(("used",), pool.used)
+        found.add_metric(("idle",), pool.idle)
+        found.add_metric(("most",), pool.most)
+    return [found]
 
 
 def registry(*collects: Collect) -> CollectorRegistry:
@@ -118,7 +145,7 @@ def registry(*collects: Collect) -> CollectorRegistry:
     return made
 
 
-def listen(address: str) -> WSGIServer:
+def listen(address: str, house: House | None = None) -> WSGIServer:
     """Answer Prometheus at ``host:port`` in a thread of this process, until it is shut down.
 
     Raises:
@@ -130,8 +157,14 @@ def listen(address: str) -> WSGIServer:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise UsageError(f"{address} is not a host and a port.", hint="For example 127.0.0.1:9464")
+    of_house: list[Collect] = []
+    if house is not None:
+        of_house = [
+            partial(pooled, house.database),
+            partial(system.families, house.settings.data),
+        ]
     try:
-        server, _ = start_http_server(int(port), host.strip("[]"), registry())
+        server, _ = start_http_server(int(port), host.strip("[]"), registry(*of_house))
     except OSError as error:
         raise CannotListen(
             f"{address} cannot be listened on: {error.strerror}.", hint="Choose another port."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,10 +16,11 @@ from starlette.responses import Response
 
 from hansard.api.auth import demand
 from hansard.api.desk import Desk, desk
-from hansard.api.exposition import Meter, registry
+from hansard.api.exposition import Meter, pooled, registry
 from hansard.errors import HansardError
 from hansard.jobs.waiting import waiting
 from hansard.model import POOL_NAMES
+from hansard.perf import levels, system
 from hansard.store import usage
 from hansard.store.tables import IS_OPEN, jobs, workers
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from hansard.api.health import Watch
     from hansard.store.database import Database
 
+_LEVELS_EVERY = 30.0
+
 FRESH = 1.0
 """Seconds for which an answer holds, however many ask."""
 
@@ -38,7 +42,12 @@ _STATES = ("queued", "running", "retrying")
 """Of jobs with work to do. Those that have ended are too many to be counted each time."""
 
 _OPEN = (
-    sa.select(jobs.c.state, jobs.c.pool, sa.func.count().label("jobs"))
+    sa.select(
+        jobs.c.state,
+        jobs.c.pool,
+        sa.func.count().label("jobs"),
+        sa.func.min(jobs.c.created).label("since"),
+    )
     .where(IS_OPEN)
     .group_by(jobs.c.state, jobs.c.pool)
 )
@@ -54,6 +63,8 @@ class Seen:
     """Seconds of audio by pool."""
     jobs: dict[tuple[str, str], int] = field(default_factory=dict)
     """By state and pool."""
+    oldest: dict[str, float] = field(default_factory=dict)
+    """Seconds that the oldest job that waits has waited, by pool."""
     workers: dict[tuple[str, str], int] = field(default_factory=dict)
     """By pool and host."""
     done: tuple[usage.Line, ...] = ()
@@ -93,14 +104,15 @@ def look(database: Database, ledger: Ledger, lease_seconds: float) -> Seen:
         # Signs of life are written by the database's clock: see jobs.roll.
         on_server = database.dialect == "postgresql"
         now = float(connection.scalar(_NOW) or 0.0) if on_server else time.time()
-        counts = {(row.state, row.pool): row.jobs for row in connection.execute(_OPEN)}
+        open_ones = connection.execute(_OPEN).all()
+        counts = {(row.state, row.pool): row.jobs for row in open_ones}
+        oldest = {r.pool: max(0.0, now - r.since) for r in open_ones if r.state == "queued"}
         crowd: dict[tuple[str, str], int] = {}
         for row in connection.execute(_WORKERS, {"since": now - lease_seconds}):
             for pool in filter(None, row.pools.split(",")):
                 crowd[pool, row.host] = crowd.get((pool, row.host), 0) + 1
-        return Seen(
-            waiting(database), counts, crowd, ledger.sums(connection, usage.day(time.time()))
-        )
+        done = ledger.sums(connection, usage.day(time.time()))
+        return Seen(waiting(database), counts, oldest, crowd, done)
 
 
 class Board:
@@ -116,12 +128,15 @@ class Board:
         self._registry: CollectorRegistry | None = None
         self._seen = Seen()
         self._requests: list[Metric] = []
+        self._burns: levels.Burns = {}
+        self._burnt = 0.0
 
     async def text(self) -> bytes:
         """All of it, as Prometheus reads it."""
         async with self._turn:
             if self._made is None or time.monotonic() - self._made[0] > FRESH:
                 self._seen = await self._look()
+                self._burns = await self._see_levels()
                 # A copy, made where it is written: the rest is done on another thread.
                 self._requests = self._meter.families()
                 self._made = time.monotonic(), await self._desk.work(self._write)
@@ -134,6 +149,17 @@ class Board:
             return await at.read(look, at.reader, self._ledger, lease)
         except HansardError:  # the health says why
             return Seen(answers=False)
+
+    async def _see_levels(self) -> levels.Burns:
+        """At most every half a minute: it is read from more rows than the rest."""
+        at = self._desk
+        if time.monotonic() < self._burnt:
+            return self._burns
+        self._burnt = time.monotonic() + _LEVELS_EVERY
+        try:
+            return await at.read(levels.burns, at.reader, at.settings.levels, now=time.time())
+        except HansardError:  # likewise
+            return {}
 
     def _write(self) -> bytes:
         from prometheus_client import generate_latest
@@ -162,6 +188,14 @@ class Board:
                 for state in _STATES:
                     counts.add_metric((state, pool), seen.jobs.get((state, pool), 0))
             yield counts
+            age = GaugeMetricFamily(
+                "hansard_queue_oldest_seconds",
+                "How long the oldest job that nobody has begun has waited.",
+                labels=("pool",),
+            )
+            for pool in POOL_NAMES:
+                age.add_metric((pool,), seen.oldest.get(pool, 0.0))
+            yield age
             crowd = GaugeMetricFamily(
                 "hansard_workers", "Worker processes that live.", labels=("pool", "host")
             )
@@ -178,6 +212,47 @@ class Board:
                     family.add_metric((line.engine or "",), getattr(line, of))
                 yield family
         yield self._parts()
+        yield from self._caches()
+        yield from pooled(self._desk.house.database)
+        # All of the service's processes here: those of the parent, where this is its child.
+        root = os.getppid() if self._desk.house.in_service else None
+        yield from system.families(self._desk.settings.data, root)
+        yield from self._levels()
+
+    def _levels(self) -> Iterator[Metric]:
+        from prometheus_client.metrics_core import GaugeMetricFamily
+
+        bound = GaugeMetricFamily(
+            "hansard_level_bound_seconds", "What a level promises.", labels=("level",)
+        )
+        burn = GaugeMetricFamily(
+            "hansard_level_burn_ratio",
+            "How fast the error budget of a level burns; at 1 it lasts thirty days.",
+            labels=("level", "window"),
+        )
+        for window, found in self._burns.items():
+            for name, level in found.items():
+                burn.add_metric((name, f"{window}s"), level.burn)
+        for name, seconds in levels.bounds(self._desk.settings.levels).items():
+            bound.add_metric((name,), seconds)
+        yield from (bound, burn)
+
+    def _caches(self) -> Iterator[Metric]:
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+        at = self._desk
+        looks = CounterMetricFamily(
+            "hansard_cache_looks", "Looks into a cache.", labels=("cache", "found")
+        )
+        size = GaugeMetricFamily("hansard_cache_bytes", "Kept in a cache.", labels=("cache",))
+        kept = {"pages": at.pages, "transcripts": at.ready, "rendered": at.rendered}
+        for name, shelf in kept.items():
+            looks.add_metric((name, "yes"), shelf.hits)
+            looks.add_metric((name, "no"), shelf.misses)
+            size.add_metric((name,), shelf.size)
+        looks.add_metric(("statuses", "yes"), at.statuses.hits)
+        looks.add_metric(("statuses", "no"), at.statuses.misses)
+        yield from (looks, size)
 
     def _parts(self) -> Metric:
         from prometheus_client.metrics_core import GaugeMetricFamily

@@ -85,6 +85,11 @@ COMMANDS = (
         "Say how many workers, API processes, connections and bytes so much audio takes.",
     ),
     Deferred(
+        "performance",
+        "performance:performance",
+        "Show what all processes have measured: rates, failures, percentiles, share of the time.",
+    ),
+    Deferred(
         "profile",
         "profile:app",
         "Say where the time and the memory of a command, or of what runs, go.",

@@ -160,8 +160,9 @@ def api(
         import socket
 
         from hansard.api.process import run
+        from hansard.perf.observing import observed
         from hansard.wiring import House
 
         house = House.opened(settings(), service=under)
-    with house, socket.socket(fileno=listening) as taken:
+    with house, observed(house, "api"), socket.socket(fileno=listening) as taken:
         run(house, taken, ready=line.say_ready, parent=line.messages())

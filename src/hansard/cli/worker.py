@@ -60,11 +60,13 @@ def worker(
         chosen = _pools(pools)
         configured = settings(data, offline=offline)
         house = House.opened(configured, service=under)
-    with house, taking_part(configured.data, "worker"):
+    from hansard.perf.observing import observed
+
+    with house, observed(house, "worker"), taking_part(configured.data, "worker"):
         if metrics is not None:
             from hansard.api import exposition
 
-            exposition.listen(metrics)
+            exposition.listen(metrics, house)
         _work(house, line, chosen, configured.serve.patience)
 
 

@@ -103,6 +103,12 @@ def let_go(engine: str, model: str) -> None:
             del _held[engine, model]
 
 
+def held() -> list[tuple[str, str]]:
+    """The models that are loaded in this process."""
+    with _lock:
+        return sorted(_held)
+
+
 def check(engine: str, model: str, settings: Settings) -> None:
     """See that a model fits into the memory that is free now, or is loaded in this process.
 

@@ -14,6 +14,8 @@ from typing import ClassVar, Literal, Protocol
 
 import sqlalchemy as sa
 
+from hansard.model import Value
+
 Dialect = Literal["sqlite", "postgresql"]
 
 
@@ -39,6 +41,14 @@ class Pulse(Protocol):
     def close(self) -> None:
         """Let go of what it needs."""
         ...
+
+
+class Connections(Value, frozen=True):
+    """Of a process to its database."""
+
+    used: int
+    idle: int
+    most: int
 
 
 class Database(ABC):
@@ -161,6 +171,10 @@ class Database(ABC):
     @abstractmethod
     def reader(self) -> Database:
         """One that is never held up by who writes through this one; its asker's to close."""
+
+    def connections(self) -> Connections | None:
+        """How many there are, where they are pooled."""
+        return None
 
     @abstractmethod
     def version(self) -> str:

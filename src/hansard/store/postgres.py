@@ -31,7 +31,7 @@ from hansard.errors import (
 )
 from hansard.store import ids
 from hansard.store.address import parsed
-from hansard.store.database import FEW, TENDED, Database, Pulse
+from hansard.store.database import FEW, TENDED, Connections, Database, Pulse
 from hansard.store.schema import SCHEMA, go_to, revision, see_that_it_is_not_newer, upgrade
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class Postgres(Database):
         self._closing = threading.Event()
         self._ears: Ears | None = None
         self._mouth: Mouth | None = None
+        self._most = connections
         self._lasting = self._engine("on", connections)
         self._hasty = self._engine("off", connections)
         self._at_once = self._lasting.execution_options(isolation_level="AUTOCOMMIT")
@@ -130,6 +131,13 @@ class Postgres(Database):
         """Bring the schema to a revision; one at a time, however many ask."""
         with _explained(self.place), self._lasting.connect() as connection:
             go_to(connection, wanted)
+
+    def connections(self) -> Connections:
+        """Both kinds together."""
+        pools: list[Any] = [self._lasting.pool, self._hasty.pool]
+        used = sum(pool.checkedout() for pool in pools)
+        idle = sum(pool.checkedin() for pool in pools)
+        return Connections(used, idle, self._most * len(pools))
 
     # ── transactions ─────────────────────────────────────────────────────────────────────────
 

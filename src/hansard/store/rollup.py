@@ -15,6 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -164,9 +165,10 @@ def roll(database: Database, now: float, days: float) -> None:
                 continue  # the last one that is over is there
             asked = {"of": finer, "since": last or 0, "until": over}
             found = connection.execute(_THERE.order_by(performance.c.start), asked)
+            parts = groupby(found, partial(_period, grain))
             rows = [
                 _row(grain, start, stage, figures)
-                for start, part in groupby(found, lambda row: row.start // grain * grain)
+                for start, part in parts
                 for stage, figures in summed(part).items()
             ]
         if rows:
@@ -177,6 +179,10 @@ def roll(database: Database, now: float, days: float) -> None:
         for grain, kept in (_KEPT | {DAY: days * DAY}).items():
             old = sa.and_(performance.c.grain == grain, performance.c.start < now - kept)
             connection.execute(performance.delete().where(old))
+
+
+def _period(grain: int, row: sa.Row[Any]) -> int:
+    return int(row.start // grain * grain)
 
 
 def summed(rows: Iterable[sa.Row[Any]]) -> dict[str, Figures]:
@@ -203,8 +209,9 @@ def read(
 
     Args:
         database: where.
-        since, until: epoch seconds. What lies in the past is moved back to the beginning of its
-            minute, hour (after five hours) or day (after eight days): so neighbours never overlap.
+        since: epoch seconds. It is moved back to the beginning of its minute, hour (after five
+            hours) or day (after eight days).
+        until: likewise, if it is in the past: so neighbours never overlap.
         now: epoch seconds.
         stages: these alone.
     """
@@ -217,9 +224,9 @@ def read(
         begin = int(since)
         for grain in _grains(now - since):
             begin = begin // grain * grain
-            end = (
-                int(until) + 1 if grain == MINUTE else min(int(until) + 1, max(begin, ends[grain]))
-            )
+            end = int(until) + 1
+            if grain != MINUTE:
+                end = min(end, max(begin, ends[grain]))
             if end > begin:
                 parts.append({"of": grain, "since": begin, "until": end})
                 begin = -(-end // grain) * grain
