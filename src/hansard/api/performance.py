@@ -15,9 +15,9 @@ from hansard.api.auth import demand
 from hansard.api.desk import desk
 from hansard.errors import NotAllowed
 from hansard.perf import components
-from hansard.perf.insights import Change, Insights, insights
+from hansard.perf.insights import Insights, Shift, insights
 from hansard.perf.levels import Level
-from hansard.perf.report import Operation, Report, Slow, report
+from hansard.perf.report import Operation, PerformanceReport, Slow, report
 
 router = APIRouter(prefix="/api/v1", tags=["performance"])
 
@@ -45,7 +45,7 @@ _OPERATION = Operation(
     share=0.02, mean=0.004, p50=0.003, p95=0.008, p99=0.02, longest=0.1, failures={},
 )  # fmt: skip
 _SLOW = Slow(_OPERATION.stage, 0.1, 1769817600.0, "0af7651916cd43dd8448eb211c80319c", "4f1c22e9")
-_REPORT = Report(
+_REPORT = PerformanceReport(
     since=1769814000.0, until=1769817600.0, category="api", count=1200, failed=0,
     success_rate=1.0, p50=0.003, p95=0.008, p99=0.02, operations=(_OPERATION,), slowest=(_SLOW,),
 )  # fmt: skip
@@ -54,7 +54,7 @@ _INSIGHTS = Insights(
     since=1769814000.0,
     until=1769817600.0,
     changes=(
-        Change(
+        Shift(
             "slower",
             "engine.decode",
             "stt",
@@ -74,7 +74,7 @@ _INSIGHTS = Insights(
     "/performance/report",
     summary="What was measured, by operation",
     responses={
-        200: described(Report, "The window, the busiest operations first.", _REPORT),
+        200: described(PerformanceReport, "The window, the busiest operations first.", _REPORT),
         **errors(NotAllowed),
     },
 )

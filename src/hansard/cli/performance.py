@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hansard.config import Settings
     from hansard.perf.insights import Insights
-    from hansard.perf.report import Report
+    from hansard.perf.report import PerformanceReport
     from hansard.store.database import Database
 
 _EVERY = 2.0
@@ -70,7 +70,7 @@ def performance(
 
 def _seen(
     database: Database, configured: Settings, seconds: float, component: str | None
-) -> tuple[Report, Insights]:
+) -> tuple[PerformanceReport, Insights]:
     from hansard.perf.insights import insights
     from hansard.perf.report import report
 
@@ -81,7 +81,7 @@ def _seen(
     )
 
 
-def _json(report: Report, insights: Insights) -> bytes:
+def _json(report: PerformanceReport, insights: Insights) -> bytes:
     import msgspec
 
     return msgspec.json.format(msgspec.json.encode({"report": report, "insights": insights}))
@@ -107,7 +107,7 @@ def _show(picture: RenderableType) -> None:
     Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(picture)
 
 
-def _picture(report: Report, insights: Insights) -> RenderableType:
+def _picture(report: PerformanceReport, insights: Insights) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 

@@ -160,9 +160,11 @@ def api(
         import socket
 
         from hansard.api.process import run
-        from hansard.perf.observing import observed
+        from hansard.perf.observing import observed, sender
         from hansard.wiring import House
 
-        house = House.opened(settings(), service=under)
-    with house, observed(house, "api"), socket.socket(fileno=listening) as taken:
+        configured = settings()
+        sending = sender(configured, "api")
+        house = House.opened(configured, service=under)
+    with house, observed(house, sending), socket.socket(fileno=listening) as taken:
         run(house, taken, ready=line.say_ready, parent=line.messages())

@@ -51,6 +51,7 @@ def worker(
     """
     from hansard import logs
     from hansard.jobs.supervisor import Line
+    from hansard.perf.observing import observed, sender
     from hansard.perf.profile_crew import taking_part
     from hansard.wiring import House
 
@@ -59,10 +60,9 @@ def worker(
     with line.opening() if line is not None else nullcontext():
         chosen = _pools(pools)
         configured = settings(data, offline=offline)
+        sending = sender(configured, "worker")
         house = House.opened(configured, service=under)
-    from hansard.perf.observing import observed
-
-    with house, observed(house, "worker"), taking_part(configured.data, "worker"):
+    with house, observed(house, sending), taking_part(configured.data, "worker"):
         if metrics is not None:
             from hansard.api import exposition
 

@@ -36,7 +36,7 @@ _FAILS, _TWICE = 0.01, 2.0
 """Share of failures that is worth a word, and how much more it must be than before."""
 
 
-class Change(Value, frozen=True, omit_defaults=False):
+class Shift(Value, frozen=True, omit_defaults=False):
     """A stage that is not as it was. Durations are seconds."""
 
     kind: Literal["slower", "faster", "failing"]
@@ -56,7 +56,7 @@ class Insights(Value, frozen=True, omit_defaults=False):
     before: float
     since: float
     until: float
-    changes: tuple[Change, ...]
+    changes: tuple[Shift, ...]
     """What costs most first."""
     over: tuple[Level, ...]
     """Levels that are not kept in this window."""
@@ -82,7 +82,7 @@ def insights(
     )
 
 
-def changes(past: dict[str, Figures], present: dict[str, Figures]) -> list[Change]:
+def changes(past: dict[str, Figures], present: dict[str, Figures]) -> list[Shift]:
     """Stages that differ by more than chance and noise make them, the most costly first."""
     found = []
     for stage, now in present.items():
@@ -91,7 +91,7 @@ def changes(past: dict[str, Figures], present: dict[str, Figures]) -> list[Chang
     return sorted(found, key=lambda one: -abs(one.cost))
 
 
-def _pace(stage: str, before: Figures, now: Figures) -> list[Change]:
+def _pace(stage: str, before: Figures, now: Figures) -> list[Shift]:
     old, new = before.timing, now.timing
     if min(old.count, new.count) < _FEW or stage == FACTOR:
         return []
@@ -112,10 +112,10 @@ def _pace(stage: str, before: Figures, now: Figures) -> list[Change]:
         f"{_written(halves[1])}, before within {_written(halves[0])}."
     )
     cost = own * new.count if stage not in WAITS else 0.0
-    return [Change(word, stage, component_of(stage), said, *halves, cost)]
+    return [Shift(word, stage, component_of(stage), said, *halves, cost)]
 
 
-def _failing(stage: str, before: Figures, now: Figures) -> list[Change]:
+def _failing(stage: str, before: Figures, now: Figures) -> list[Shift]:
     if now.failed < _FEW or not now.timing.count:
         return []
     share = now.failed / now.timing.count
@@ -124,7 +124,7 @@ def _failing(stage: str, before: Figures, now: Figures) -> list[Change]:
         return []
     most = max(now.failures, key=lambda code: now.failures[code])
     said = f"{stage} fails {share:.1%} of the time, mostly by {most}; before {past:.1%}."
-    return [Change("failing", stage, component_of(stage), said, past, share, 0.0)]
+    return [Shift("failing", stage, component_of(stage), said, past, share, 0.0)]
 
 
 def _written(seconds: float) -> str:

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from hansard.config import Settings
 from hansard.perf.alerts import Watch
 from hansard.wiring import House
 
+if TYPE_CHECKING:
+    from hansard.perf.otlp import Sender
 
-@contextmanager
-def observed(house: House, role: str) -> Iterator[None]:
-    """Within this, service levels are watched, and OpenTelemetry is told if the settings say so.
+
+def sender(settings: Settings, role: str) -> Sender | None:
+    """What sends to OpenTelemetry, if the settings name an endpoint; ``role`` is of the process.
 
     Raises:
-        MissingPart: an endpoint is named, and what sends to it is not installed.
+        MissingPart: it is not installed.
     """
-    sender = None
-    if house.settings.performance.otlp is not None:
-        from hansard.perf.otlp import Sender
+    if settings.performance.otlp is None:
+        return None
+    from hansard.perf.otlp import Sender
 
-        sender = Sender(house.settings.performance, role)
+    return Sender(settings.performance, role)
+
+
+@contextmanager
+def observed(house: House, sender: Sender | None) -> Iterator[None]:
+    """Within this, service levels are watched; at its end what is left is sent."""
     watch = Watch(house.database, house.settings)
     watch.begin()
     try:

@@ -52,7 +52,7 @@ class Operation(Value, frozen=True, omit_defaults=False):
     """Code of the error → how often."""
 
 
-class Report(Value, frozen=True, omit_defaults=False):
+class PerformanceReport(Value, frozen=True, omit_defaults=False):
     """A window. Times are seconds since the epoch, durations seconds."""
 
     since: float
@@ -72,7 +72,7 @@ class Report(Value, frozen=True, omit_defaults=False):
 
 def report(
     database: Database, *, seconds: float, now: float, category: str | None = None
-) -> Report:
+) -> PerformanceReport:
     """The last ``seconds`` until ``now``, of one component or of all."""
     found = rollup.read(database, now - seconds, now, now=now)
     return summed_up(found, since=now - seconds, until=now, category=category)
@@ -80,7 +80,7 @@ def report(
 
 def summed_up(
     found: Mapping[str, Figures], *, since: float, until: float, category: str | None
-) -> Report:
+) -> PerformanceReport:
     """A report of figures by stage."""
     worked = sum(one.timing.own for stage, one in found.items() if stage not in WAITS)
     chosen = {
@@ -101,7 +101,7 @@ def summed_up(
     p50, p95, p99 = (
         timing.percentile(share) if timing.count else 0.0 for share in (0.5, 0.95, 0.99)
     )
-    return Report(
+    return PerformanceReport(
         since=since,
         until=until,
         category=category,
