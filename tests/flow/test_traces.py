@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import pytest
 from tests.flow.running import Service
 from tests.receiver import Receiver, receiving
+
+from hansard.config import load
+from hansard.store import rollup
+from hansard.wiring import House
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http.trace_exporter")
 
@@ -54,6 +59,10 @@ def test_a_job_is_one_trace_from_upload_to_webhook(tmp_path: Path, meeting: Path
         found = spans(collector)
         figures = import_module("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
         batches = sent(collector, "/v1/metrics", figures.ExportMetricsServiceRequest)
+    with House(load(data=service.data)) as house:
+        kept = rollup.read(house.database, 0.0, time.time(), now=time.time())
+    steps = ("unit.prepare", "unit.finish", "pipeline.factor", "api.POST /api/v1/transcriptions")
+    assert [kept[stage].timing.count for stage in steps] == [1, 1, 1, 1], "an orderly end adds all"
     assert told.said["data"]["job"]["id"] == job
     trace = told.headers["traceparent"].split("-")[1]
     mine = [(role, span) for role, span in found if span.trace_id.hex() == trace]
