@@ -13,7 +13,6 @@ from tests.api.test_transcriptions import done
 from tests.perf.conftest import put
 
 from hansard import telemetry
-from hansard.cli import performance as command
 from hansard.cli.app import run
 from hansard.config import load
 from hansard.store import keys
@@ -113,6 +112,6 @@ def test_the_command_shows_exports_and_follows(
         if (end := next(pictures)) is not None:
             raise end
 
-    monkeypatch.setattr(command.time, "sleep", sleep)
+    monkeypatch.setattr("hansard.cli.performance.time.sleep", sleep)
     assert run(["performance", "--live"]) == 130
     assert "engine.decode" in capsys.readouterr().out

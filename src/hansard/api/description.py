@@ -48,6 +48,7 @@ TAGS = {
     "search": "Meetings found by what was said in them, and saved searches.",
     "jobs": "What is queued, running and done.",
     "catalogue": "Models and languages.",
+    "performance": "What was measured, what changed, and what is over its service level.",
     "health": "Whether the service is well.",
     "usage": "How much was transcribed, by key, day and engine.",
     "performance": "Where the service spends its time and its memory.",

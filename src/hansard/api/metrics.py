@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hansard.api.auth import demand
+from hansard.api.cache import Shelf
 from hansard.api.desk import Desk, desk
 from hansard.api.exposition import Meter, pooled, registry
 from hansard.errors import HansardError
@@ -245,7 +246,11 @@ class Board:
             "hansard_cache_looks", "Looks into a cache.", labels=("cache", "found")
         )
         size = GaugeMetricFamily("hansard_cache_bytes", "Kept in a cache.", labels=("cache",))
-        kept = {"pages": at.pages, "transcripts": at.ready, "rendered": at.rendered}
+        kept: dict[str, Shelf[Any]] = {
+            "pages": at.pages,
+            "transcripts": at.ready,
+            "rendered": at.rendered,
+        }
         for name, shelf in kept.items():
             looks.add_metric((name, "yes"), shelf.hits)
             looks.add_metric((name, "no"), shelf.misses)

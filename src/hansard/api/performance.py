@@ -86,8 +86,14 @@ async def read_report(request: Request, query: Annotated[ReportQuery, Query()]) 
     """
     demand(request, "admin")
     at = desk(request)
-    asked = {"seconds": query.hours * 3600, "now": time.time(), "category": query.category}
-    return answer(await at.read(report, at.reader, **asked))
+    found = await at.read(
+        report,
+        at.reader,
+        seconds=query.hours * 3600,
+        now=time.time(),
+        category=query.category,
+    )
+    return answer(found)
 
 
 @router.get(
@@ -106,5 +112,7 @@ async def read_insights(request: Request, query: Annotated[Window, Query()]) -> 
     """
     demand(request, "admin")
     at = desk(request)
-    asked = {"seconds": query.hours * 3600, "now": time.time()}
-    return answer(await at.read(insights, at.reader, at.settings.levels, **asked))
+    found = await at.read(
+        insights, at.reader, at.settings.levels, seconds=query.hours * 3600, now=time.time()
+    )
+    return answer(found)

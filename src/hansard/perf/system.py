@@ -73,8 +73,9 @@ def machine(data: Path, root: int | None = None) -> Machine:
     memory = psutil.virtual_memory()
     times = psutil.cpu_times()
     disk = psutil.disk_usage(str(data))
-    moved = psutil.disk_io_counters()
-    network = psutil.net_io_counters()
+    # None where there is no disk or network of its own, whatever its types say.
+    moved: Any = psutil.disk_io_counters()
+    network: Any = psutil.net_io_counters()
     idle = times.idle + getattr(times, "iowait", 0.0)
     # A guest's time is in that of its user already.
     counted = [value for name, value in times._asdict().items() if not name.startswith("guest")]

@@ -108,7 +108,8 @@ _unpack = msgspec.msgpack.Decoder(Rest).decode
 
 def _figures(row: sa.Row[Any]) -> Figures:
     rest = _unpack(row.body)
-    timing = Timing(row.count, row.total, row.longest, rest.buckets, row.own)
+    count = row._mapping["count"]  # noqa: SLF001 its public name; row.count is a tuple's
+    timing = Timing(count, row.total, row.longest, rest.buckets, row.own)
     return Figures(timing, rest.failures, rest.slowest)
 
 
@@ -211,11 +212,11 @@ def read(
         database: where.
         since: epoch seconds. It is moved back to the beginning of its minute, hour (after five
             hours) or day (after eight days).
-        until: likewise, if it is in the past: so neighbours never overlap.
+        until: likewise, if it is a minute ago or more: so neighbours never overlap.
         now: epoch seconds.
         stages: these alone.
     """
-    if until < now:
+    if until <= now - MINUTE:
         until = int(until) // (past := _grains(now - until)[0]) * past - 1
     with database.read() as connection:
         rolled = {of: connection.scalar(_LAST, {"of": of}) for of in (HOUR, DAY)}
