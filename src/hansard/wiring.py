@@ -185,10 +185,7 @@ class House:
         return self._models
 
     def nearest(self, tenant: str) -> Nearest:
-        """What finds passages by their meaning among a tenant's.
-
-        Comparing all vectors takes some milliseconds: call it where that holds nobody up.
-        """
+        """What finds passages by meaning. Takes milliseconds: call it where that holds nobody up."""
         return partial(self._near, tenant)
 
     # ── work ─────────────────────────────────────────────────────────────────────────────────
