@@ -203,8 +203,10 @@ def test_what_settles_does_not_grow() -> None:
 
 
 def test_a_short_soak_says_that_it_is_one() -> None:
-    samples = [Sample(float(at), 100, 10, 5, frozenset({1})) for at in range(8)]
-    assert {one.verdict for one in growths(samples)} == {"not told"}
+    """Eight samples are too few for a slope, and five minutes too short to be called steady."""
+    for count, every in ((8, 1.0), (300, 1.0)):
+        samples = [Sample(at * every, 100, 10, 5, frozenset({1})) for at in range(count)]
+        assert {one.verdict for one in growths(samples)} == {"not told"}
 
 
 # ── speech, and the page ─────────────────────────────────────────────────────────────────────
@@ -224,7 +226,7 @@ def test_a_page_shows_everything_and_runs_nothing() -> None:
     order = Order("search", "http://x/<i>", users=2, duration=3.0, model="<b>")
     moments = tuple(moment(n, [0.1, 0.2], name="<u>search") for n in range(3))
     found = operations(moments)
-    samples = [Sample(float(at), 10**8 + at, 10, 5, frozenset({1})) for at in range(60)]
+    samples = [Sample(20.0 * at, 10**8 + at, 10, 5, frozenset({1})) for at in range(60)]
     result = Result(
         order=order,
         started=0.0,

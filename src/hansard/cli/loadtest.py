@@ -57,7 +57,7 @@ def loadtest(
     model: Annotated[str | None, typer.Option(help="Model that uploads ask for.")] = None,
     clip: Annotated[
         float, typer.Option(min=1, max=600, help="Seconds of audio of an upload or live session.")
-    ] = 5.0,
+    ] = 20.0,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="The same seed makes the same audio. [default: new each time]"),

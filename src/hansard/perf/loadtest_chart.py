@@ -157,9 +157,10 @@ class _Scale:
 
     def _decades(self) -> list[float]:
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        found: list[float] = []
         for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
-            found = [10.0**p * m for p in powers for m in steps]
-            found = [value for value in found if self.low <= value <= self.high]
+            marks = (10.0**power * step for power in powers for step in steps)
+            found = [value for value in marks if self.low <= value <= self.high]
             if len(found) >= 3:
                 break
         return found

@@ -8,9 +8,11 @@ from msgspec.structs import replace
 
 from hansard.perf.loadtest_figures import (
     LEVELS,
+    SENT,
     Knee,
     Level,
     Moment,
+    Operation,
     Order,
     Result,
     Step,
@@ -78,29 +80,43 @@ def attempted(
     """
     moments: list[Moment] = []
     seconds = order.duration or 0.0
-    for number in range(_TRIES):
+    number = 0
+    while True:
+        number += 1
         seed = order.seed + 1000 * users + number  # recordings that were not heard before
         result = run(replace(order, users=users, duration=seconds, seed=seed))
         moments += result.moments
         found = operations(moments)
         told = verdicts(moments, found, levels)
         holds = bool(found) and all(one.holds for one in told)
-        if _sure(told, holds=holds):
-            break
+        sure = _sure(told, holds=holds)
         seconds = sum(one.seconds for one in moments if not one.warm)
+        if sure or number == _TRIES:
+            step = _step(users, seconds, found, told, sure=sure, holds=holds)
+            return step, replace(result, seconds=seconds, operations=found, verdicts=told)
+
+
+def _step(
+    users: int,
+    seconds: float,
+    found: tuple[Operation, ...],
+    told: tuple[Verdict, ...],
+    *,
+    sure: bool,
+    holds: bool,
+) -> Step:
     worst = max(told, key=_load, default=None)
-    requests = sum(one.requests for one in found)
-    step = Step(
+    requests = sum(one.requests for one in found if not one.name.endswith(SENT))
+    return Step(
         users=users,
-        seconds=(lasted := sum(one.seconds for one in moments if not one.warm)),
+        seconds=seconds,
         requests=requests,
-        per_second=requests / lasted if lasted else 0.0,
+        per_second=requests / seconds if seconds else 0.0,
         holds=holds,
-        sure=_sure(told, holds=holds),
+        sure=sure,
         worst=worst.operation if worst else "nothing was measured",
         load=_load(worst) if worst else 0.0,
     )
-    return step, result
 
 
 def _sure(told: tuple[Verdict, ...], *, holds: bool) -> bool:

@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 from html import escape
 
 from hansard.perf.loadtest_chart import Axis, Line, chart
-from hansard.perf.loadtest_figures import Growth, Knee, Operation, Result, Verdict
+from hansard.perf.loadtest_figures import (
+    SENT,
+    Growth,
+    Knee,
+    Moment,
+    Operation,
+    Result,
+    Verdict,
+)
 from hansard.telemetry import Timing
 
 _STYLE = """
@@ -40,6 +48,8 @@ th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { te
 td.words { white-space: normal; text-align: left; } th.words { text-align: left; }
 .charts { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(480px,
   100%), 1fr)); }
+.wide + .charts { margin-top: 16px; }
+.three { grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); }
 figure { margin: 0; padding: 14px 14px 10px; background: var(--card); border-radius: 10px; }
 figcaption { font-weight: 600; margin-bottom: 6px; }
 svg { width: 100%; height: auto; display: block; }
@@ -118,10 +128,10 @@ def _order(result: Result) -> str:
     facts = {
         "service": order.url,
         "when": datetime.fromtimestamp(result.started, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-        "load": f"{asked}, {result.seconds:.0f} s measured after {order.warmup:g} s of warm-up",
+        "load": f"{asked}, {result.seconds:.0f} s measured after {order.warmup:.3g} s of warm-up",
         "users ran on": f"{result.machine}, {where}",
         "a latency is": result.measured,
-        "seed": str(order.seed),
+        "recordings": f"{order.clip:g} s each, seed {order.seed}",
     }
     rows = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts.items())
     return f"<dl>{rows}</dl>"
@@ -213,7 +223,7 @@ def _failures(found: Sequence[Operation]) -> str:
 
 def _over_time(result: Result) -> str:
     names = [one.name for one in result.operations if one.buckets]
-    timed = [name for name in names if name != "transcription" and not name.endswith("once sent")]
+    timed = [name for name in names if name != "transcription" and not name.endswith(SENT)]
     middle = {id(m): round(m.at + m.seconds / 2, 2) for m in result.moments}
     time = Axis("seconds from the start (grey: warm-up)", shaded=result.order.warmup)
     slow = [
@@ -235,10 +245,7 @@ def _over_time(result: Result) -> str:
             tuple((middle[id(m)], of(m) / m.seconds) for m in result.moments if m.seconds > 0),
             colour=colour,
         )
-        for label, of, colour in (
-            ("answered", lambda m: float(sum(t.count for t in _sent(m.timings))), 2),
-            ("failed", lambda m: float(sum(m.counters.values())), 5),
-        )
+        for label, of, colour in (("answered", _answered, 2), ("failed", _failed, 5))
     ]
     parts = [
         chart("p95 of each moment", slow, time, Axis("ms", log=True)),
@@ -254,9 +261,12 @@ def _over_time(result: Result) -> str:
     return "".join(parts)
 
 
-def _sent(timings: object) -> list[Timing]:
-    assert isinstance(timings, dict)
-    return [timing for name, timing in timings.items() if not name.endswith("once sent")]
+def _answered(moment: Moment) -> float:
+    return sum(t.count for name, t in moment.timings.items() if not name.endswith(SENT))
+
+
+def _failed(moment: Moment) -> float:
+    return sum(moment.counters.values())
 
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999)
@@ -311,10 +321,12 @@ def _growth(growth: Sequence[Growth]) -> str:
         line = Line(one.what, tuple((at, value / scale) for at, value in one.samples))
         unit = "MiB" if one.what == "memory" else "pieces"
         charts.append(
-            chart(one.what.capitalize(), [line], Axis("seconds from the start"), Axis(unit))
+            chart(
+                one.what.capitalize(), [line], Axis("seconds from the start"), Axis(unit, zero=True)
+            )
         )
     head = ("", "start", "end", "an hour", "95 % interval", "allowed an hour", "verdict")
-    return _table(head, rows) + f'<div class="charts">{"".join(charts)}</div>'
+    return _table(head, rows) + f'<div class="charts three">{"".join(charts)}</div>'
 
 
 def _knee(knee: Knee) -> str:

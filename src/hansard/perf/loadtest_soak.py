@@ -32,6 +32,9 @@ _BLOCKS = 40
 _FEWEST = 8
 """With fewer blocks nothing is said."""
 
+_SHORTEST = 600.0
+"""Seconds below which nothing is called steady: what leaks once in a while was not seen."""
+
 _HOUR = 3600.0
 
 
@@ -157,7 +160,7 @@ def growth(what: What, samples: Sequence[tuple[float, float]], allowed: float) -
     verdict: Literal["steady", "grows", "not told"] = "not told"
     if low is not None and low > allowed:
         verdict = "grows"
-    elif high is not None and high <= allowed:
+    elif high is not None and high <= allowed and times[-1] - times[0] >= _SHORTEST:
         verdict = "steady"
     return Growth(
         what,

@@ -34,7 +34,7 @@ from locust.exception import StopUser
 from numpy.typing import NDArray
 
 from hansard import telemetry
-from hansard.perf.loadtest_figures import SCENARIOS, Moment, Order
+from hansard.perf.loadtest_figures import SCENARIOS, SENT, Moment, Order
 from hansard.perf.loadtest_live import session
 from hansard.perf.loadtest_speech import Clips, speech, wav
 
@@ -282,7 +282,7 @@ class Visitor(FastHttpUser):
         since = self.due if self.ground.order.rate else begun
         telemetry.record(operation, answer.read - since - (answer.sent - begun))
         if self.ground.order.rate:
-            telemetry.record(f"{operation} once sent", answer.read - answer.sent)
+            telemetry.record(f"{operation}{SENT}", answer.read - answer.sent)
         return True
 
 
