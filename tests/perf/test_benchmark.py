@@ -50,7 +50,8 @@ def test_no_part_does_more_work_than_it_did(component: Component, heard: Materia
         bench.run()
         first, second = (benchmark.counted(bench.run) for _ in range(2))
     assert 0 < second <= WORK[component]
-    assert abs(first - second) <= 0.02 * first  # counted, not timed: much the same each time
+    # Counted, not timed: the same each time, but for what is done now and then, like a new bucket.
+    assert abs(first - second) <= 10 + 0.02 * first
 
 
 def made(seconds: list[float], **given: Any) -> Result:
