@@ -48,7 +48,7 @@ TAGS = {
     "search": "Meetings found by what was said in them, and saved searches.",
     "jobs": "What is queued, running and done.",
     "catalogue": "Models and languages.",
-    "performance": "What was measured and what changed, service levels, and where time and memory go.",
+    "performance": "What was measured, what changed, service levels, where time and memory go.",
     "health": "Whether the service is well.",
     "usage": "How much was transcribed, by key, day and engine.",
     "webhooks": "Deliveries of webhooks: what was sent, and sending it again.",
