@@ -776,7 +776,7 @@ class AlreadyServing(MachineError):
     status = 409
 
 
-class NoService(MachineError):
+class NobodyServes(MachineError):
     """No service answers at this address."""
 
     code = "no_service"

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from hansard.search.lookup import Nearest
     from hansard.speech.lease import Models
     from hansard.store.archive import Archive
+    from hansard.store.database import Database
 
 _log = logging.getLogger("hansard.store")
 
@@ -90,16 +91,7 @@ class House:
         with room(settings.data):
             settings.data.mkdir(parents=True, exist_ok=True)
             self.presence = Presence(settings.data / "workers", service)
-        try:
-            self.database = opening.opened(
-                settings.data,
-                settings.database,
-                connections=settings.postgres.connections,
-                sqlite=settings.sqlite,
-            )
-        except HansardError:
-            self.presence.close()
-            raise
+        self.database = self._opened_store()
         self.files = opening.files(settings, self.presence.worker)
         many = self.database.dialect == "postgresql"  # of hosts, that is
         self._permits = attendance.opened(settings, self.database, rounds=service is not None)
@@ -136,6 +128,18 @@ class House:
         self._own: Collection[Pool] | None = None
         """What is done here of what is entrusted."""
         self.tidy()
+
+    def _opened_store(self) -> Database:
+        try:
+            return opening.opened(
+                self.settings.data,
+                self.settings.database,
+                connections=self.settings.postgres.connections,
+                sqlite=self.settings.sqlite,
+            )
+        except HansardError:
+            self.presence.close()
+            raise
 
     def _opened_queue(self, reach: Reach | None) -> Queue:
         made = Queue if self._permits is None else self._permits.queue

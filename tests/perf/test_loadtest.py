@@ -17,7 +17,7 @@ import pytest
 from tests.cli.conftest import Command, Ended, hansard, refused  # noqa: F401 a fixture
 from tests.flow.running import Service
 
-from hansard.errors import BadRequest, HansardError, NoService, NotYourHost
+from hansard.errors import BadRequest, HansardError, NobodyServes, NotYourHost
 from hansard.perf import loadtest, loadtest_soak
 from hansard.perf.loadtest_figures import SCENARIOS, Level, Order, Scenario
 
@@ -227,8 +227,8 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 def test_who_is_not_there_is_not_tested(hansard: Command) -> None:  # noqa: F811
     with stub() as url:
         pass
-    refused(hansard("loadtest", "--url", url, "--requests", 1), NoService.code, 5)
-    refused(hansard("loadtest", "--requests", 1), NoService.code, 5)
+    refused(hansard("loadtest", "--url", url, "--requests", 1), NobodyServes.code, 5)
+    refused(hansard("loadtest", "--requests", 1), NobodyServes.code, 5)
 
 
 def test_without_locust_it_says_how_to_get_it(
@@ -279,5 +279,5 @@ def test_a_leak_is_seen() -> None:
     finally:
         child.kill()
         child.wait()
-    with pytest.raises(NoService):
+    with pytest.raises(NobodyServes):
         loadtest_soak.look(child.pid, 0.0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hansard.cli.options import DataOption, JsonOption, lasting, settings
-from hansard.errors import CannotWrite, NoService, UsageError
+from hansard.errors import CannotWrite, NobodyServes, UsageError
 
 if TYPE_CHECKING:
     from hansard.jobs.presence import Notice
@@ -150,7 +150,7 @@ def _service(data: Path | None) -> Notice | None:
 
 def _aimed(url: str | None, found: Notice | None) -> str:
     if url is None and found is None:
-        raise NoService(
+        raise NobodyServes(
             "No service runs on this data directory.",
             hint="Start one with `hansard serve`, or name one with --url.",
         )

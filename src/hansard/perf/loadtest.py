@@ -28,7 +28,7 @@ from hansard.errors import (
     BadRequest,
     HansardError,
     MissingPart,
-    NoService,
+    NobodyServes,
     NotYourHost,
     from_failure,
 )
@@ -82,7 +82,7 @@ def aim(url: str, *, anywhere: bool = False) -> bool:
 
     Raises:
         BadRequest: this is no address of a service.
-        NoService: there is no host of that name.
+        NobodyServes: there is no host of that name.
         NotYourHost: it is another machine, and nobody said that it may be loaded.
     """
     try:
@@ -99,7 +99,7 @@ def aim(url: str, *, anywhere: bool = False) -> bool:
     try:
         found = socket.getaddrinfo(host, port or 80, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise NoService(
+        raise NobodyServes(
             f"There is no host {host}: {error.strerror or error}.", hint="Look at --url."
         ) from error
     # A scoped address (fe80::1%eth0) is no loopback, whatever its scope.
@@ -116,7 +116,7 @@ def reach(order: Order) -> None:
     """Make sure that a service answers, and lets these users in.
 
     Raises:
-        NoService: nothing answers, or something that is no Hansard.
+        NobodyServes: nothing answers, or something that is no Hansard.
         HansardError: the service's own refusal.
     """
     import httpx
@@ -130,7 +130,7 @@ def reach(order: Order) -> None:
             trust_env=False,
         )
     except httpx.HTTPError as error:
-        raise NoService(
+        raise NobodyServes(
             f"No service answers at {order.url}: {error}.",
             hint="Start one with `hansard serve`, or look at --url.",
         ) from error
@@ -140,7 +140,7 @@ def reach(order: Order) -> None:
         said = msgspec.json.decode(answer.content)["error"]
         failure = Failure(said["code"], said["message"], said.get("hint"))
     except (msgspec.DecodeError, KeyError, TypeError):
-        raise NoService(
+        raise NobodyServes(
             f"What answers at {order.url} is no Hansard: HTTP {answer.status_code}.",
             hint="Look at --url.",
         ) from None

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hansard.errors import NoService
+from hansard.errors import NobodyServes
 from hansard.model import Value
 from hansard.perf.loadtest_figures import CONFIDENCE, Growth
 
@@ -54,7 +54,7 @@ def look(root: int, at: float) -> Sample:
     """A process and all below it, now.
 
     Raises:
-        NoService: it has ended, or belongs to somebody else.
+        NobodyServes: it has ended, or belongs to somebody else.
     """
     import psutil
 
@@ -64,7 +64,7 @@ def look(root: int, at: float) -> Sample:
         first = psutil.Process(root)
         family = [first, *first.children(recursive=True)]
     except psutil.Error as error:
-        raise NoService(f"There is no process {root}.", hint="Look at --pid.") from error
+        raise NobodyServes(f"There is no process {root}.", hint="Look at --pid.") from error
     for one in family:
         try:
             with one.oneshot():
@@ -74,13 +74,13 @@ def look(root: int, at: float) -> Sample:
         except psutil.NoSuchProcess:
             continue  # it ended between the two looks
         except psutil.AccessDenied as error:
-            raise NoService(
+            raise NobodyServes(
                 f"Process {one.pid} of the service is not yours to look into.",
                 hint="Run the soak as the user who runs the service.",
             ) from error
         seen.add(one.pid)
     if root not in seen:
-        raise NoService(f"There is no process {root}.", hint="Look at --pid.")
+        raise NobodyServes(f"There is no process {root}.", hint="Look at --pid.")
     return Sample(at, memory, descriptors, threads, frozenset(seen))
 
 
@@ -89,7 +89,7 @@ class Watch:
 
     def __init__(self, root: int, every: float) -> None:
         self.samples: list[Sample] = [look(root, 0.0)]
-        self.ended: NoService | None = None
+        self.ended: NobodyServes | None = None
         """Why there is nothing more to see, if the service went away."""
         self._root, self._every = root, every
         self._over = threading.Event()
@@ -100,7 +100,7 @@ class Watch:
         while not self._over.wait(self._every):
             try:
                 self.samples.append(look(self._root, time.monotonic() - self._begun))
-            except NoService as error:
+            except NobodyServes as error:
                 self.ended = error
                 return
 

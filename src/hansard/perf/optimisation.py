@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,12 +82,7 @@ def run(
     from hansard.speech import catalog
     from hansard.store.opening import opened
 
-    strange = [name for name in components if name not in COMPONENTS]
-    if strange:
-        raise UsageError(
-            f"Nothing called {strange[0]} can be optimised.",
-            hint=f"There are {', '.join(COMPONENTS)}.",
-        )
+    _refuse_strange(components)
     plain.data.mkdir(parents=True, exist_ok=True)
     samples, reference = heard(recordings)
     chosen = catalog.resolve(
@@ -106,15 +102,9 @@ def run(
             ready = {name: one for name, one in ready.items() if name in components}
             left = {name: one for name, one in ready.items() if isinstance(one, str)}
             parts = [one() for one in ready.values() if not isinstance(one, str)]
-            whole = sum(part.weight for part in parts)
-            outcomes, loading = [], 0.0
-            for part in parts:
-                budget = 60.0 * minutes * part.weight / whole
-                outcomes.append(
-                    optimise(part, before, given=mine, budget=budget, clock=clock, say=say)
-                )
-                say(outcomes[-1].sentence())
-                loading = max([loading, *getattr(part, "loading", ())])
+            race = partial(optimise, before=before, given=mine, clock=clock, say=say)
+            outcomes = _raced(parts, race, 60.0 * minutes, say)
+            loading = max([0.0, *(took for part in parts for took in getattr(part, "loading", ()))])
         fits = fit(plain, database, loading) if "memory" in components else []
     finally:
         database.close()
@@ -123,6 +113,29 @@ def run(
     return Report(
         f"{chosen.engine}/{chosen.model}", tuple(outcomes), tuple(fits), left, values, before
     )
+
+
+def _refuse_strange(components: Collection[str]) -> None:
+    strange = [name for name in components if name not in COMPONENTS]
+    if strange:
+        raise UsageError(
+            f"Nothing called {strange[0]} can be optimised.",
+            hint=f"There are {', '.join(COMPONENTS)}.",
+        )
+
+
+def _raced(
+    parts: Sequence[Part],
+    race: Callable[..., Outcome],
+    seconds: float,
+    say: Callable[[str], None],
+) -> list[Outcome]:
+    """One part after the other, each with its share of the time."""
+    whole, outcomes = sum(part.weight for part in parts), []
+    for part in parts:
+        outcomes.append(race(part, budget=seconds * part.weight / whole))
+        say(outcomes[-1].sentence())
+    return outcomes
 
 
 _FITTED = ("caches.transcripts", "caches.rendered", "caches.vectors", "model_idle")

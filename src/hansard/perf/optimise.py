@@ -171,15 +171,12 @@ def optimise(
     found = halving.search(
         now, candidates, judge.cost, budget=budget * _SEARCHING - took, clock=clock
     )
-    spoilt = found.spoilt
-    rival, sides = dict[str, Any](), None
-    for standing in found.standings[:_DUELS]:
-        rival = standing.candidate
+
+    def duel(rival: Values) -> tuple[list[float], list[float]] | None:
         say(f"{part.name}: {told(rival)} against {told(now)}")
-        left = begun + budget - clock()
-        if (sides := halving.duel(now, rival, judge.cost, budget=left, clock=clock)) is not None:
-            break
-        spoilt += 1  # by all of the work, which the search did not have it do
+        return halving.duel(now, rival, judge.cost, budget=begun + budget - clock(), clock=clock)
+
+    rival, sides, spoilt = _challenged(found, duel)
     if sides is None:
         return _unrivalled(part, before, now, len(candidates), spoilt)
     seen = contrast(*sides, paired=True, least=LEAST)
@@ -198,6 +195,24 @@ def optimise(
         spoilt=spoilt,
         words=judge.words(rival),
     )
+
+
+def _challenged(
+    found: halving.Found[dict[str, Any]],
+    duel: Callable[[Values], tuple[list[float], list[float]] | None],
+) -> tuple[Values, tuple[list[float], list[float]] | None, int]:
+    """The best of those that were found against what is in force, by all of the work.
+
+    Returns:
+        The rival, the costs of both in pairs if there were any, and how many spoilt the result.
+    """
+    rival, spoilt = dict[str, Any](), found.spoilt
+    for standing in found.standings[:_DUELS]:
+        rival = standing.candidate
+        if (sides := duel(rival)) is not None:
+            return rival, sides, spoilt
+        spoilt += 1  # by all of the work, which the search did not have it do
+    return rival, None, spoilt
 
 
 def _unrivalled(part: Part, before: Values, now: Values, candidates: int, spoilt: int) -> Outcome:
