@@ -93,7 +93,7 @@ class House:
             self.presence = Presence(settings.data / "workers", service)
         self.database = self._opened_store()
         self.files = opening.files(settings, self.presence.worker)
-        many = self.database.dialect == "postgresql"  # of hosts, that is
+        many = self.database.dialect == "postgresql"  # hosts, that is
         self._permits = attendance.opened(settings, self.database, rounds=service is not None)
         self.queue = self._opened_queue(Reach(self.files) if many else None)
         self._roll = Roll(self.database, self.presence.worker, settings.lease_seconds)
@@ -106,8 +106,7 @@ class House:
             self._cage.warm()
         media = cage or self._cage or Uncaged()
         self.parts = transcription.Parts(settings, self.queue, self.files, media)
-        self.pressure = Pressure(settings.memory)
-        """The memory of this process; looked at by whoever works or serves."""
+        self.pressure = Pressure(settings.memory)  # looked at by whoever works or serves
         self.pressure.on(Stage.CACHES, self._drop_caches)
         self.pressure.on(Stage.MODELS, self._unload_idle)
         self._models: Models | None = None
@@ -125,8 +124,7 @@ class House:
         self._next_listing = 0.0
         self._absence = Absence(self.queue)
         self._say: Callable[[str], None] = _log.warning
-        self._own: Collection[Pool] | None = None
-        """What is done here of what is entrusted."""
+        self._own: Collection[Pool] | None = None  # what is done here of what is entrusted
         self.tidy()
 
     def _opened_store(self) -> Database:
