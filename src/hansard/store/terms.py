@@ -112,7 +112,12 @@ def levelled(term: str, level: int) -> str:
 
 
 def composed(
-    counts: Mapping[str, int], *, title: Iterable[str], tenant: str, speakers: Iterable[str]
+    counts: Mapping[str, int],
+    *,
+    title: Iterable[str],
+    tenant: str,
+    speakers: Iterable[str],
+    before: str = "",
 ) -> str:
     """All that a meeting is found by, in one text.
 
@@ -125,15 +130,32 @@ def composed(
         title: the terms of the title.
         tenant: whose it is.
         speakers: the terms of the names of who speaks.
+        before: the text as it was; terms of segments that ``counts`` does not know stay.
     """
     of_title = set(title)
-    found = {*counts, *of_title, OF_TENANT + tenant}
+    found = {word for word in before.split() if word[0] not in _ABOUT and _bare(word) not in counts}
+    found |= {*of_title, OF_TENANT + tenant}
     found |= {OF_TITLE + term for term in of_title}
     found |= {OF_SPEAKER + term for term in speakers}
     for term, count in counts.items():
+        if count:
+            found.add(term)
         for level in range(1, min(LEVELS, count.bit_length() - 1) + 1):
             found.add(levelled(term, level))
     return " ".join(sorted(found))
+
+
+def titled(composed_: str) -> set[str]:
+    """The terms of the title in what :func:`composed` has given."""
+    return {word[1:] for word in composed_.split() if word[0] == OF_TITLE}
+
+
+_ABOUT = (OF_TITLE, OF_TENANT, OF_SPEAKER)
+"""What begins so is about the meeting, and not in its segments."""
+
+
+def _bare(word: str) -> str:
+    return word[1:] if _OF_LEVEL < ord(word[0]) <= _OF_LEVEL + LEVELS else word
 
 
 # ── one word ─────────────────────────────────────────────────────────────────────────────────
