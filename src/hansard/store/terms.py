@@ -29,7 +29,7 @@ OF_TENANT = "\ue001"
 OF_SPEAKER = "\ue002"
 _OF_LEVEL = 0xE010
 
-_UNSPACED = (
+UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff"
 )
@@ -40,7 +40,7 @@ _UNSPACED = (
 _MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0963\u0966-\u109f\u1780-\u17d3"
 _LETTER = rf"[\w{_MARKS}]"
 _WORD = re.compile(rf"{_LETTER}+(?:['\u2019]{_LETTER}+)*")
-_PIECE = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}]){_LETTER})+")
+_PIECE = re.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}]){_LETTER})+")
 _DROPPED = re.compile("[\u0300-\u036f\u0591-\u05c7\u064b-\u065f]")
 _NO_PART = re.compile(rf"(?:[\W_](?<![{_MARKS}]))+")
 
