@@ -8,11 +8,12 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hansard.errors import BadSettings
 from hansard.formats.cues import GAP_MS, READING_SPEED, SHORTEST_MS, Cue, cues
 from hansard.formats.layout import STANDARD, Layout
-from hansard.formats.pieces import width, words
+from hansard.formats.pieces import split, width, words
 from hansard.formats.wording import clean
 from hansard.model import Segment, Word
 
@@ -241,3 +242,14 @@ def test_a_layout_that_no_cue_could_keep_is_refused(wrong: dict[str, float]) -> 
     with pytest.raises(BadSettings):
         Layout(**wrong)  # type: ignore[arg-type] # one field of each kind
     assert STANDARD.max_line == 42
+
+
+@given(segments(overlaps=True), st.integers(10, 50))
+def test_words_that_are_the_text_s_are_timed_as_letters_are(
+    given_segments: list[Segment], max_width: int
+) -> None:
+    for segment in given_segments:
+        if segment.words:
+            # One more that spells nothing: not as many as in the text, so letters are looked at.
+            more = replace(segment, words=(*segment.words, Word(1e9, 1e9, "—")))
+            assert split(segment, max_width) == split(more, max_width)

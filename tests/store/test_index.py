@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from tests import stores
-from tests.search.shelf import add, found
+from tests.search.shelf import add, ask, found
 
 from hansard.config import Settings
 from hansard.errors import StoreBroken
@@ -84,6 +85,66 @@ def test_words_titles_and_names_that_people_correct(database: Database) -> None:
     in_step(database)
     with database.write() as connection:
         index.keep(connection, "nothing")
+
+
+SAID = ["the", "lighthouse", "keepers", "keep", "lighthouses", "budget", "budgets", "roof"]
+SAID += ["Übung", "会議", "don't", "running", "2026", "co-op", "harbour"]
+
+
+def indexed(database: Database, job: str) -> tuple[str | None, list[str]]:
+    """All that a meeting is found by."""
+    with database.read() as connection:
+        words = connection.scalar(
+            sa.select(meeting_words.c.words).where(meeting_words.c.job == job)
+        )
+        mine = sa.select(segments.c.terms).where(segments.c.job == job)
+        return words, list(connection.scalars(mine.order_by(segments.c.position)))
+
+
+def test_what_is_renewed_is_what_all_would_be(database: Database) -> None:
+    chance = random.Random(3)
+
+    def text() -> str:
+        return " ".join(chance.choices(SAID, k=chance.randint(1, 9)))
+
+    add(database, "Other", [text() for _ in range(40)])
+    job = add(database, "The Roof", [text() for _ in range(70)], people=["Anna", "Bob"])
+    for turn in range(12):
+        with database.write() as connection:
+            changed = chance.sample(range(70), turn % 3)
+            for position in changed:
+                transcripts.put(connection, job, position, Segment(0.0, 1.0, text()))
+            if turn % 4 == 1:
+                connection.execute(
+                    meetings.update().where(meetings.c.job == job).values(title=text())
+                )
+            if turn % 4 == 2:
+                who = speakers.update().where(speakers.c.job == job, speakers.c.label == "S1")
+                connection.execute(who.values(name=text()))
+            index.renew(connection, job, changed)
+        renewed, answers = indexed(database, job), [ask(database, word) for word in SAID]
+        with database.write() as connection:
+            index.keep(connection, job)
+        assert renewed == indexed(database, job)
+        assert answers == [ask(database, word) for word in SAID]
+    in_step(database)
+
+
+def test_what_is_renewed_where_nothing_was_counted_before(database: Database) -> None:
+    job = add(database, "One", ["The lighthouse.", "The keeper."])
+    whole = indexed(database, job)
+    with database.write() as connection:
+        connection.execute(meeting_words.delete().where(meeting_words.c.job == job))
+        index.renew(connection, job)
+        index.renew(connection, "nothing")
+    assert indexed(database, job) == whole
+    every = " ".join(f"word{number}" for number in range(2000))
+    with database.write() as connection:
+        transcripts.put(connection, job, 0, Segment(0.0, 1.0, every))
+        index.renew(connection, job, [0])
+    assert found(database, "word1999 keeper") == {"One"}
+    assert found(database, "lighthouse") == set()
+    in_step(database)
 
 
 def test_positions_that_move(database: Database) -> None:

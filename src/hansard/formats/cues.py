@@ -15,7 +15,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from msgspec.structs import replace
 
 from hansard.formats.layout import STANDARD, Layout
 from hansard.formats.pieces import Piece, split, width
@@ -118,12 +120,13 @@ def _drafts(
             pieces[0] = replace(pieces[0], spaced=True)
         if pieces:
             speaking = name
-        joiners = _JOINERS.get((segment.language or language)[:2], frozenset())
+        whole = opening + pieces
+        costs = _break_costs(whole, (segment.language or language)[:2])
         yield (
             segment,
             [
-                _draft(run, segment, name, layout, joiners)
-                for run in _break(opening + pieces, len(opening), layout, joiners)
+                _draft(whole[a:b], [0.0, *costs[a + 1 : b]], segment, name, layout)
+                for a, b in _break(whole, len(opening), layout, costs)
             ],
         )
 
@@ -139,14 +142,14 @@ def _label(name: str, at: float, layout: Layout) -> list[Piece]:
 
 
 def _draft(
-    run: Sequence[Piece], segment: Segment, name: str, layout: Layout, joiners: frozenset[str]
+    run: Sequence[Piece], costs: Sequence[float], segment: Segment, name: str, layout: Layout
 ) -> Cue:
     start = milliseconds(run[0].start)
     end = min(milliseconds(run[-1].end), start + int(layout.max_seconds * 1000))
     return Cue(
         start,
         max(end, start + 1),
-        lines(run, layout, joiners),
+        _lines(run, costs, layout.max_line),
         segment.channel,
         name or None,
     )
@@ -201,118 +204,152 @@ def _ready(
         yield Cue(cue.start_ms, wanted, cue.lines, cue.channel, cue.speaker)
 
 
-def _fits(pieces: Sequence[Piece], begin: int, opening: int, layout: Layout) -> Iterator[int]:
-    """Every ``end`` such that ``pieces[begin:end]`` can be one cue, shortest first.
-
-    One piece that lasts too long is a cue all the same, its name before it if it has one.
-    """
-    line, column = 1, 0
-    longest = layout.max_seconds + 0.0005  # times are rounded to milliseconds
-    for end in range(begin, len(pieces)):
-        piece = pieces[end]
-        step = piece.width + (piece.spaced and column > 0)
-        if column + step > layout.max_line:
-            line, column, step = line + 1, 0, piece.width
-        column += step
-        heard = piece.end - pieces[begin].start
-        if line > layout.max_lines or (end > max(begin, opening) and heard > longest):
-            return
-        yield end + 1
-
-
 def _break(
-    pieces: Sequence[Piece], opening: int, layout: Layout, joiners: frozenset[str]
-) -> list[Sequence[Piece]]:
-    """Cut a segment's pieces into cues at the least cost.
+    pieces: Sequence[Piece], opening: int, layout: Layout, costs: Sequence[float]
+) -> list[tuple[int, int]]:
+    """Cut a segment's pieces into cues at the least cost: where each begins and ends.
 
-    The first ``opening`` pieces are a name, which stays with the text after it.
+    The first ``opening`` pieces are a name, which stays with the text after it. One piece that
+    lasts too long is a cue all the same, its name before it if it has one.
     """
-    count = len(pieces)
-    costs = [_break_cost(pieces, i, joiners) if i > opening else math.inf for i in range(count)]
-    columns = [0]
-    silences = [0.0]
-    for i, piece in enumerate(pieces):
-        columns.append(columns[-1] + piece.width + piece.spaced)
-        silence = max(0.0, piece.start - pieces[i - 1].end) if i else 0.0
-        silences.append(silences[-1] + (silence if silence > _LONG_PAUSE else 0.0))
-    room = layout.max_line * layout.max_lines
+    count, max_line, max_lines = len(pieces), layout.max_line, layout.max_lines
+    longest = layout.max_seconds + 0.0005  # times are rounded to milliseconds
+    room = max_line * max_lines
+    breaks = [math.inf if 0 < i <= opening else costs[i] for i in range(count)] + [0.0]
+    columns, silences = _sums(pieces)
+    steps = [(piece.width, piece.spaced, piece.end) for piece in pieces]
     best = [0.0] + [math.inf] * count
     came = [0] * (count + 1)
     for begin in range(count):
-        for end in _fits(pieces, begin, opening, layout):
-            heard = pieces[end - 1].end - pieces[begin].start
+        so_far = best[begin] + 1.0
+        if so_far >= best[count]:
+            continue  # nothing costs less than nothing: no way to the end from here is better
+        heard_from, alone = pieces[begin].start, max(begin, opening)
+        line, column = 1, 0
+        for at in range(begin, count):
+            wide, spaced, heard = steps[at]
+            heard -= heard_from
+            step = wide + 1 if spaced and column else wide
+            if column + step > max_line:
+                line, column, step = line + 1, 0, wide
+            column += step
+            if line > max_lines or (at > alone and heard > longest):
+                break
+            end = at + 1
+            cost = so_far + breaks[end]
+            if cost >= best[end]:
+                continue  # likewise
             empty = 1.0 - (columns[end] - columns[begin]) / room
-            cost = (
-                best[begin]
-                + 1.0
-                + (costs[end] if end < count else 0.0)
-                + 0.5 * empty * empty
-                + _TOO_SHORT * max(0.0, 1.0 - heard)
-                + _PAUSE_KEPT * min(3.0, silences[end] - silences[begin + 1])
-            )
+            cost += 0.5 * empty * empty
+            if heard < 1.0:
+                cost += _TOO_SHORT * (1.0 - heard)
+            cost += _PAUSE_KEPT * min(3.0, silences[end] - silences[begin + 1])
             if cost < best[end]:
                 best[end], came[end] = cost, begin
-    runs: list[Sequence[Piece]] = []
+    runs: list[tuple[int, int]] = []
     end = count
     while end:
-        runs.append(pieces[came[end] : end])
+        runs.append((came[end], end))
         end = came[end]
     return runs[::-1]
 
 
-def _break_cost(pieces: Sequence[Piece], at: int, joiners: frozenset[str]) -> float:
-    """What it costs to break before ``pieces[at]``, ``at`` > 0."""
-    before, after = pieces[at - 1], pieces[at]
-    word = before.text.rstrip(_CLOSING)
-    if word.endswith(_SENTENCE_END) and word.lower() not in _TITLES:
-        return _AT_SENTENCE
-    if word.endswith(_CLAUSE_END):
-        return _AT_CLAUSE
-    cost = _ELSEWHERE
-    if after.start - before.end > 0.3:
-        cost = _AT_PAUSE
-    if after.text.lower().strip(_CLOSING) in joiners:
-        cost = min(cost, _AT_CONJUNCTION)
-    return cost
+def _sums(pieces: Sequence[Piece]) -> tuple[list[int], list[float]]:
+    """Columns, and seconds of long silences, before each piece and behind the last."""
+    columns, silences = [0], [0.0]
+    ended = math.inf
+    for piece in pieces:
+        columns.append(columns[-1] + piece.width + piece.spaced)
+        silence = piece.start - ended
+        silences.append(silences[-1] + (silence if silence > _LONG_PAUSE else 0.0))
+        ended = piece.end
+    return columns, silences
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Wrapped:
-    """A way to wrap the pieces so far; compared by number of lines, then by cost."""
+def _break_costs(pieces: Sequence[Piece], language: str) -> list[float]:
+    """What it costs to break before each piece; before the first, nothing."""
+    joiners = _JOINERS.get(language, frozenset())
+    costs = [0.0] * len(pieces)
+    for at in range(1, len(pieces)):
+        before, after = pieces[at - 1], pieces[at]
+        word = before.text.rstrip(_CLOSING)
+        if word.endswith(_SENTENCE_END) and word.lower() not in _TITLES:
+            continue
+        if word.endswith(_CLAUSE_END):
+            costs[at] = _AT_CLAUSE
+            continue
+        cost = _AT_PAUSE if after.start - before.end > 0.3 else _ELSEWHERE
+        if after.text.lower().strip(_CLOSING) in joiners:
+            cost = min(cost, _AT_CONJUNCTION)
+        costs[at] = cost
+    return costs
 
-    count: int
-    cost: float
-    ends: tuple[int, ...]
+
+_Wrapped = tuple[float, tuple[int, ...]]
+"""A way to wrap the pieces so far: its cost, and where its lines end."""
 
 
-def lines(
-    pieces: Sequence[Piece], layout: Layout = STANDARD, joiners: frozenset[str] = frozenset()
-) -> tuple[str, ...]:
+def _lines(pieces: Sequence[Piece], costs: Sequence[float], max_line: int) -> tuple[str, ...]:
     """The pieces of one cue on as few lines as hold them, broken where it reads best.
 
     Among wraps of equally few lines: at clause ends and before conjunctions, and of like length.
     """
-    best: list[_Wrapped | None] = [_Wrapped(0, 0.0, ())] + [None] * len(pieces)
-    for begin in range(len(pieces)):
-        so_far = best[begin]
-        assert so_far is not None, "pieces are no wider than a line, so each end can be reached"
-        break_cost = _break_cost(pieces, begin, joiners) if begin else 0.0
-        column = 0
-        for end in range(begin, len(pieces)):
-            piece = pieces[end]
-            column += piece.width + (piece.spaced and column > 0)
-            if column > layout.max_line:
-                break
-            # Squares add up to least when lines are of like length.
-            cost = so_far.cost + break_cost + 4.0 * (column / layout.max_line) ** 2
-            candidate = _Wrapped(so_far.count + 1, cost, (*so_far.ends, end + 1))
-            known = best[end + 1]
-            if known is None or candidate < known:
-                best[end + 1] = candidate
-    wrapped = best[-1]
-    assert wrapped is not None, "pieces are no wider than a line"
-    ends = wrapped.ends
+    count, squares = len(pieces), _squares(max_line)
+    rest = _rests(pieces)
+    layer: dict[int, _Wrapped] = {0: (0.0, ())}
+    while count not in layer:
+        if rest[max(layer)] <= max_line:
+            # One line more holds the rest: how far others come does not matter.
+            last = [
+                (known[0] + costs[begin] + squares[rest[begin]], (*known[1], count))
+                for begin, known in layer.items()
+                if rest[begin] <= max_line
+            ]
+            layer = {count: min(last)}
+        else:
+            layer = _longer(pieces, costs, layer, max_line)
+    ends = layer[count][1]
     return tuple(_text(pieces[a:b]) for a, b in zip((0, *ends[:-1]), ends, strict=True))
+
+
+def _longer(
+    pieces: Sequence[Piece], costs: Sequence[float], layer: dict[int, _Wrapped], max_line: int
+) -> dict[int, _Wrapped]:
+    """The best ways of one line more, to each end that so many lines are needed for."""
+    squares, reached = _squares(max_line), max(layer)
+    found: dict[int, _Wrapped] = {}
+    for begin, (cost, ends) in layer.items():
+        so_far = cost + costs[begin]
+        column = 0
+        for at in range(begin, len(pieces)):
+            piece = pieces[at]
+            column += piece.width + (piece.spaced and column > 0)
+            if column > max_line:
+                break
+            end = at + 1
+            if end > reached:
+                candidate = (so_far + squares[column], (*ends, end))
+                if end not in found or candidate < found[end]:
+                    found[end] = candidate
+    assert found, "pieces are no wider than a line, so each end can be reached"
+    return found
+
+
+def _rests(pieces: Sequence[Piece]) -> list[int]:
+    """Columns of a line from each piece to the end."""
+    alone, behind = 0, 0
+    rests = []
+    for piece in reversed(pieces):
+        alone = piece.width + (behind if piece.width else alone)
+        behind += piece.width + piece.spaced
+        rests.append(alone)
+    return rests[::-1]
+
+
+@lru_cache(maxsize=16)
+def _squares(max_line: int) -> list[float]:
+    """What a line of so many columns costs: squares add up to least where lines are alike."""
+    return [4.0 * (column / max_line) ** 2 for column in range(max_line + 1)]
 
 
 def _text(pieces: Sequence[Piece]) -> str:

@@ -18,13 +18,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
+from typing import Protocol
 
 from hansard.formats.wording import clean
-from hansard.model import Segment, Word
+from hansard.model import Segment, Value, Word
 
 _TOKEN = re.compile(r"[^ ]+")
 _NOT_AT_START = frozenset("ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ々ゝゞヽヾ")
 """Besides closing marks and other punctuation, which Unicode's categories name."""
+_FIRST_IDEOGRAPHIC = "\u2e80"
 _IDEOGRAPHIC = (
     (0x2E80, 0x312F),  # radicals, kana, Bopomofo, CJK punctuation
     (0x3190, 0x4DBF),
@@ -37,8 +39,7 @@ _IDEOGRAPHIC = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Value, frozen=True):
     """An unbreakable piece of text. ``start`` and ``end`` are seconds of the recording.
 
     ``width`` is columns; ``spaced``: a space stands before it when it is not first in a line.
@@ -69,7 +70,9 @@ def split(segment: Segment, max_width: int) -> list[Piece]:
     Times never run backwards and stay inside the segment.
     """
     text = clean(segment.text)
-    times = _times_from_words(text, segment) or _times_by_width(text, segment)
+    if segment.words and (paired := _paired(text, segment, max_width)):
+        return paired
+    times: _Times = _times_from_words(text, segment) or _ByWidth(text, segment)
     pieces = []
     for token in _TOKEN.finditer(text):
         for a, b in _breakable(text, token.start(), token.end(), times, max_width):
@@ -101,17 +104,58 @@ def words(segment: Segment) -> Iterator[Word]:
             now = then
 
 
+def _paired(text: str, segment: Segment, max_width: int) -> list[Piece] | None:
+    """The pieces where each word of the text is one of the engine's and none need be cut.
+
+    So it nearly always is, and no letter need be looked at by itself. ``None`` where it is not.
+    """
+    tokens = text.split()
+    if len(tokens) != len(segment.words):
+        return None
+    pieces: list[Piece] = []
+    for token, (word, start, end) in zip(tokens, _tidy_times(segment), strict=True):
+        wide = width(token)
+        if (
+            wide > max_width
+            or (token != word.text and _letters(token) != _letters(word.text))
+            or not (token.isalnum() or _letters(token))
+            or not (token.isascii() or _plain(token))
+        ):
+            return None
+        pieces.append(Piece(token, wide, bool(pieces), start, end))
+    return pieces
+
+
+def _plain(token: str) -> bool:
+    """Whether no letter is spelt with two others, and no line may end in it."""
+    return len(token.casefold()) == len(token) and max(token) < _FIRST_IDEOGRAPHIC
+
+
+def _letters(text: str) -> str:
+    return "".join(letter for letter, _ in _spelling(text))
+
+
+class _Times(Protocol):
+    """When each character that is heard is heard."""
+
+    def between(self, a: int, b: int) -> tuple[float, float]:
+        """Times of ``text[a:b]``, in which there is no space."""
+
+    def same_word(self, a: int) -> bool:
+        """Whether the characters either side of position ``a`` belong to one known word."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Times:
-    """When each character that is heard is heard: parallel lists, sorted by ``at``."""
+class _OfWords:
+    """As the engine has it: parallel lists, sorted by ``at``."""
 
     at: list[int]
     starts: list[float]
     ends: list[float]
-    owners: list[int] | None
+    owners: list[int]
 
     def between(self, a: int, b: int) -> tuple[float, float]:
-        """Times of ``text[a:b]``; text that is not heard lies where the text before it ends."""
+        """Text that is not heard lies where the text before it ends."""
         first, after = bisect_left(self.at, a), bisect_left(self.at, b)
         if first < after:
             return self.starts[first], self.ends[after - 1]
@@ -119,9 +163,7 @@ class _Times:
         return moment, moment
 
     def same_word(self, a: int) -> bool:
-        """Whether the characters either side of position ``a`` belong to one known word."""
-        if self.owners is None:
-            return False
+        """Whether one word holds both."""
         i = bisect_left(self.at, a)
         return 0 < i < len(self.at) and self.owners[i - 1] == self.owners[i]
 
@@ -135,14 +177,14 @@ def _spelling(text: str) -> Iterator[tuple[str, int]]:
 
 
 def _tidy_times(segment: Segment) -> Iterator[tuple[Word, float, float]]:
-    now = segment.start
+    now, last = segment.start, max(segment.end, segment.start)
     for word in segment.words:
-        start = min(max(word.start, now), max(segment.end, segment.start))
-        now = min(max(word.end, start), max(segment.end, segment.start))
+        start = min(max(word.start, now), last)
+        now = min(max(word.end, start), last)
         yield word, start, now
 
 
-def _times_from_words(text: str, segment: Segment) -> _Times | None:
+def _times_from_words(text: str, segment: Segment) -> _OfWords | None:
     """Times from the words, if these spell the text but for case, spaces and punctuation."""
     of_text = list(_spelling(text))
     at: list[int] = []
@@ -165,17 +207,28 @@ def _times_from_words(text: str, segment: Segment) -> _Times | None:
             ends.append(start + step * (i + 1) if i + 1 < len(letters) else end)
             owners.append(number)
         taken += len(letters)
-    return _Times(at, starts, ends, owners) if at and taken == len(of_text) else None
+    return _OfWords(at, starts, ends, owners) if at and taken == len(of_text) else None
 
 
-def _times_by_width(text: str, segment: Segment) -> _Times:
+class _ByWidth:
     """Each character's share of the segment, by its width."""
-    heard = [i for i, character in enumerate(text) if character != " "] or [0]
-    upto = [0, *accumulate(_columns(character) for character in text or " ")]
-    length = max(0.0, segment.end - segment.start)
-    total = upto[-1] or 1
-    moments = [segment.start + length * (columns / total) for columns in upto]
-    return _Times(heard, [moments[i] for i in heard], [moments[i + 1] for i in heard], None)
+
+    def __init__(self, text: str, segment: Segment) -> None:
+        self._upto = [0, *accumulate(map(_columns, text))]
+        self._start = segment.start
+        self._length = max(0.0, segment.end - segment.start)
+
+    def between(self, a: int, b: int) -> tuple[float, float]:
+        """The end of one is the start of the next."""
+        return self._moment(a), self._moment(b)
+
+    def _moment(self, at: int) -> float:
+        return self._start + self._length * (self._upto[at] / (self._upto[-1] or 1))
+
+    def same_word(self, a: int) -> bool:
+        """No word is known."""
+        del a
+        return False
 
 
 def _ideographic(character: str) -> bool:

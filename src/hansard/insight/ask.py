@@ -19,6 +19,7 @@ from hansard.insight.findings import Source
 from hansard.insight.inquiry import Cited, Inquiry, Purse
 from hansard.insight.language_model import LanguageModel
 from hansard.insight.material import CITE, UNTRUSTED, Chunk, Line
+from hansard.insight.sentences import parted
 from hansard.model import Value
 from hansard.search.stems import stems
 
@@ -34,8 +35,6 @@ words both, of three two: a budget is not the budget of the swimming pool."""
 
 _ALIKE = 0.8
 """Words this similar count as one: speech recognition misspells names."""
-
-_SENTENCE = re.compile("(?<=[.!?…])\\s+|(?<=[\u3002\uff01\uff1f\u0964])")
 
 _ASKING = (
     "decide decided decision agree agreed discuss discussed talk talked mention mentioned say said "
@@ -267,7 +266,7 @@ def _quoted(
         _Sentence(text, _Place(excerpt.meeting, one), frozenset(stems(text, language)), number)
         for number, excerpt in enumerate(excerpts)
         for one in excerpt.said
-        for text in map(material.plain, _SENTENCE.split(one.text))
+        for text in map(material.plain, parted(one.text))
         if text
     ]
     covered = [

@@ -7,12 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import islice
 
-STEMMERS = {
-    "da": "danish", "de": "german", "en": "english", "es": "spanish", "fi": "finnish",
-    "fr": "french", "hu": "hungarian", "it": "italian", "nl": "dutch", "no": "norwegian",
-    "pt": "portuguese", "ro": "romanian", "ru": "russian", "sv": "swedish", "tr": "turkish",
-}  # fmt: skip
-"""Language → the Snowball algorithm for it (https://snowballstem.org)."""
+from hansard.search.stems import STEMMERS
 
 
 def vocabulary(text: str) -> frozenset[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from hansard.insight import languages
 from hansard.model import Segment, Value
@@ -24,9 +25,9 @@ BREATH = 0.6
 FEW_WORDS = 100
 """Words that may well have no comma among them."""
 
-_END = re.compile(r"[.!?…。！？][\"'”’»)\]]*$")  # noqa: RUF001  (as other scripts write them)
+_END = re.compile(r"[.!?…。！？।][\"'”’»)\]]*$")  # noqa: RUF001  (as other scripts write them)
 _BREAK = re.compile(
-    r"(?<=[.!?…])[\"'”’»)\]]*\s+(?=[\"'“‘«(\[¿¡]*[^\W_])|(?<=[。！？])"  # noqa: RUF001  (likewise)
+    r"(?<=[.!?…])[\"'”’»)\]]*\s+(?=[\"'“‘«(\[¿¡]*[^\W_])|(?<=[。！？।])"  # noqa: RUF001  (likewise)
 )
 _SHORT = re.compile(
     r"(?:\b(?:mr|mrs|ms|dr|prof|st|jr|sr|nr|vs|etc|approx|e\.g|i\.e|z\.b|d\.h|bzw|ca|usw|mme|m|"
@@ -101,7 +102,7 @@ def _joined(segments: Sequence[Segment], *, marked: bool) -> Iterator[list[tuple
         if open_ and not _goes_on(open_[-1][1], segment, count, marked=marked):
             yield open_
             open_, count = [], 0
-        parts = _sentences(text)
+        parts = parted(text)
         for number, part in enumerate(parts):
             if number:
                 yield open_
@@ -125,13 +126,15 @@ def _goes_on(before: Segment, after: Segment, count: int, *, marked: bool) -> bo
     return gap < BREATH and count <= 2
 
 
-def _sentences(text: str) -> list[str]:
+def parted(text: str) -> list[str]:
+    """The sentences of a text, without white space around them."""
     parts: list[str] = []
-    for part in _BREAK.split(text):
+    breaks = [0, *(found.end() for found in _BREAK.finditer(text)), len(text)]
+    for part in (text[a:b].strip() for a, b in pairwise(breaks)):
         if parts and _SHORT.search(parts[-1]):
             parts[-1] += f" {part}"
-        elif part.strip():
-            parts.append(part.strip())
+        elif part:
+            parts.append(part)
     return parts
 
 

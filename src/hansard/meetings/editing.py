@@ -158,10 +158,14 @@ def change(editor: Editor, job: str, wanted: Change, *, revision: int | None = N
             was = msgspec.json.decode(before_) if name == "people" else before_
             one.note(MEETING, name, was, msgspec.to_builtins(value))
             one.values[name] = stored
-        if "title" in one.values:
-            title = {"title": one.values.pop("title")}
-            meetings.change(one.connection, job, title, now=one.now)
-            index.keep(one.connection, job)
+        searched = {name: one.values.pop(name) for name in _SEARCHED if name in one.values}
+        if searched:
+            meetings.change(one.connection, job, searched, now=one.now)
+            (index.keep if "language" in searched else index.renew)(one.connection, job)
+
+
+_SEARCHED = ("title", "language")
+"""What changes by which terms a meeting is found; a language, all of them."""
 
 
 def _see_that_it_makes_sense(given: dict[str, Any]) -> None:
@@ -218,7 +222,7 @@ def change_text(
         after = retimed(before, text)
         if after.text != before.text:
             transcripts.put(one.connection, job, position, after)
-            index.keep(one.connection, job)
+            index.renew(one.connection, job, [position])
             count = one.row.words + _words(after) - _words(before)
             one.values["words"] = max(0, count)
             one.words = True
@@ -260,7 +264,7 @@ def reassign(
             if before.speaker is not None:
                 _spoke(one, before.speaker, -seconds)
             _spoke(one, speaker, seconds)
-            index.keep(one.connection, job)
+            index.renew(one.connection, job)
             one.words = True
             was = None if before.speaker is None else Who(before.speaker)
             one.note(SPEAKER, stretch(before.start, before.end), was, Who(speaker))
@@ -313,7 +317,7 @@ def rename(
             values["voice"] = _remember(one, heard, name)
             one.touched = True
         meetings.set_speaker(one.connection, job, label, values)
-        index.keep(one.connection, job)
+        index.renew(one.connection, job)
         if known != name:
             one.note(RENAME, label, known, name)
 
@@ -371,7 +375,7 @@ def merge(editor: Editor, job: str, label: str, into: str, *, revision: int | No
             one.connection, job, into, {**values, "name": names.get(into) or names.get(label)}
         )
         meetings.drop_speaker(one.connection, job, label)
-        index.keep(one.connection, job)
+        index.renew(one.connection, job)
         one.words = True
         one.note(MERGE, label, None, Who(into))
 

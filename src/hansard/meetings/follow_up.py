@@ -118,7 +118,7 @@ def _tell(
     meetings.put_finding(
         connection, job.parent, TURNS, body, as_json(source), wording=wording, now=now
     )
-    index.keep(connection, job.parent)
+    index.renew(connection, job.parent)
     if wanted.then is None:
         saved.note_matches(connection, job.parent, now=now)
 

@@ -62,8 +62,10 @@ def begin(connection: sa.Connection, job: Job, tally: Tally, settings: MeetingSe
         },
     )
     # It was indexed on its way, under the recording's name and before its language was known.
-    if title != index.title_of(job.name) or not terms.is_stemmed(head.language):
+    if terms.is_stemmed(head.language) != terms.is_stemmed(job.language):
         index.keep(connection, job.id)
+    elif title != index.title_of(job.name):
+        index.renew(connection, job.id)
     wanted = msgspec.json.decode(job.request or "{}", type=Speakers)
     if not follow(connection, job.id, settings, wanted, now=now):
         saved.note_matches(connection, job.id, now=now)

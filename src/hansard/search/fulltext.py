@@ -91,14 +91,12 @@ def search(
     places, more = _candidates(connection, tenant, query, newest=newest)
     if not places:
         return Found(())
-    postings = {
-        unit: _postings(connection, tenant, unit, places) for unit in dict.fromkeys(query.units)
-    }
+    postings, every = _postings(connection, tenant, query.units, places)
     left = _holding(connection, query, postings, places)
     more = more or len(left) > MOST
     left = left[:MOST]
     if query.clauses:
-        return _ranked(connection, tenant, query, left, postings, more=more)
+        return _ranked(connection, query, left, postings, every, more=more)
     newest_first = sorted(left, key=lambda one: (-one.held, -one.number))
     return Found(tuple(Ranked(one.number, one.job, one.held) for one in newest_first), more)
 
@@ -116,7 +114,7 @@ def among(
     if not places:
         return []
     postings = {
-        unit: _postings(connection, tenant, unit, places)
+        unit: _phrase_postings(connection, unit, places)
         for unit in dict.fromkeys(query.units)
         if unit.is_phrase
     }
@@ -168,7 +166,7 @@ def _candidates(
 ) -> tuple[list[Place], bool]:
     """The newest that have all words, whether they stand in phrases or not."""
     asks = sql(connection)
-    required: list[Ways] = [mine(tenant)]
+    required: list[Ways] = []
     required += [[way for unit in clause for way in unit.ways] for clause in query.clauses]
     required += [[way] for way in filters.speakers(query.filters, without=False)]
     excluded: list[Sequence[str]] = [
@@ -178,16 +176,18 @@ def _candidates(
     where, asked = filters.conditions(query.filters)
     phrases = any(unit.is_phrase for unit in (*query.units, *query.without))
     limit = _MOST_CHECKED if phrases else MOST
-    if only is not None:
-        where += f" AND {asks.AMONG}"
-        asked["jobs"] = asks.listed(only)
     asked |= {
-        "match": asks.match(required, excluded),
+        "match": asks.match([mine(tenant), *required], excluded),
         "below": _HIGHEST if newest is None else newest + 1,
         "tenant": tenant,
         "limit": limit,
     }
-    found: list[Place] = asks.meetings(connection, where, asked)
+    found: list[Place]
+    if only is None:
+        found = asks.meetings(connection, where, asked)
+    else:
+        anything = not (required or excluded)
+        found = asks.meetings_among(connection, only, where, asked, anything=anything)
     return found, len(found) == limit
 
 
@@ -202,21 +202,40 @@ class _Postings(Value, frozen=True):
 
 
 def _postings(
-    connection: sa.Connection, tenant: str, unit: Unit, places: Sequence[Place]
-) -> _Postings:
-    if unit.is_phrase:
-        return _phrase_postings(connection, unit, places)
+    connection: sa.Connection, tenant: str, units: Sequence[Unit], places: Sequence[Place]
+) -> tuple[dict[Unit, _Postings], int]:
+    """Where each unit is, and how many meetings there are between the oldest and the newest.
+
+    These are counted only where there are several units to weigh: 0 where there are not.
+    """
     asks = sql(connection)
-    wanted = [[[terms.OF_TITLE + way[0]] for way in unit.ways]]
-    wanted += [
-        [[terms.levelled(way[0], level)] for way in unit.ways] for level in range(terms.LEVELS + 1)
-    ]
-    expressions = [asks.match([mine(tenant), ways]) for ways in wanted]
-    titles, *having = asks.numbers(connection, expressions, places[-1].number, places[0].number)
-    levels: dict[int, int] = {}
-    for level, numbers in enumerate(having):
-        levels.update(dict.fromkeys(numbers, level))
-    return _Postings(levels, frozenset(titles), len(levels))
+    words = [unit for unit in dict.fromkeys(units) if not unit.is_phrase]
+    expressions = [asks.match([mine(tenant)])] if len(set(units)) > 1 else []
+    for unit in words:
+        wanted = [[[terms.OF_TITLE + way[0]] for way in unit.ways]]
+        wanted += [
+            [[terms.levelled(way[0], level)] for way in unit.ways]
+            for level in range(terms.LEVELS + 1)
+        ]
+        expressions += [asks.match([mine(tenant), ways]) for ways in wanted]
+    answers = iter(
+        asks.numbers(connection, expressions, places[-1].number, places[0].number)
+        if expressions
+        else ()
+    )
+    every = len(next(answers)) if len(set(units)) > 1 else 0
+    found: dict[Unit, _Postings] = {}
+    for unit in words:
+        titles = frozenset(next(answers))
+        levels: dict[int, int] = {}
+        for level in range(terms.LEVELS + 1):
+            levels.update(dict.fromkeys(next(answers), level))
+        found[unit] = _Postings(levels, titles, len(levels))
+    # In the order in which they were asked for: scores are sums, and sums of floats have one.
+    return {
+        unit: found[unit] if unit in found else _phrase_postings(connection, unit, places)
+        for unit in dict.fromkeys(units)
+    }, every
 
 
 def _phrase_postings(connection: sa.Connection, unit: Unit, places: Sequence[Place]) -> _Postings:
@@ -254,39 +273,33 @@ def holds(unit: Unit, texts: Iterable[str]) -> bool:
 
 def _ranked(
     connection: sa.Connection,
-    tenant: str,
     query: Query,
     places: Sequence[Place],
     postings: dict[Unit, _Postings],
+    every: int,
     *,
     more: bool,
 ) -> Found:
     if not places:
         return Found((), more)
-    every = len(places)
-    asks = sql(connection)
-    if len(postings) > 1:
-        bounds = places[-1].number, places[0].number
-        (others,) = asks.numbers(connection, [asks.match([mine(tenant)])], *bounds)
-        every = len(others)
+    every = every or len(places)
     worth = {unit: _rareness(found.everywhere, every) for unit, found in postings.items()}
     scores = dict.fromkeys((one.number for one in places), 0.0)
     if len(query.clauses) > 1:
         clauses = [[way for unit in clause for way in unit.ways] for clause in query.clauses]
         jobs = {one.number: one.job for one in places}
         bonus = _TOGETHER * sum(worth.values())
-        for number in asks.spoken(connection, clauses, jobs, _MOST_TOGETHER):
+        for number in sql(connection).spoken(connection, clauses, jobs, _MOST_TOGETHER):
             if number in scores:
                 scores[number] = bonus
     average = sum(one.segments for one in places) / len(places) or 1.0
+    lengths = [(one.number, _K * (1 - _B + _B * one.segments / average)) for one in places]
     for unit, found in postings.items():
-        for one in places:
-            level = found.levels.get(one.number)
-            if level is not None:
-                length = _K * (1 - _B + _B * one.segments / average)
-                scores[one.number] += (
-                    worth[unit] * (_K + 1) * (1 << level) / ((1 << level) + length)
-                )
+        levels = found.levels
+        gains = [worth[unit] * (_K + 1) * (1 << level) for level in range(terms.LEVELS + 1)]
+        for number, length in lengths:
+            if (level := levels.get(number)) is not None:
+                scores[number] += gains[level] / ((1 << level) + length)
         for number in found.titles & scores.keys():
             scores[number] += worth[unit] * _TITLE
     ranked = [Ranked(one.number, one.job, round(scores[one.number], 6)) for one in places]

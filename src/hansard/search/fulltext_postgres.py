@@ -20,9 +20,9 @@ Ways = Sequence[Sequence[str]]
 _WORDS_OF = "hansard_vector(w.words)"
 _TERMS_OF = "hansard_vector(s.terms)"
 """As the indexes have them."""
-_TERMS_READ = "array_to_tsvector(array_remove(string_to_array(s.terms, ' '), ''))"
-"""The same, out of the index's sight: of one meeting all segments are read faster than those of
-all meetings that have a common word are found."""
+_TERMS_READ = "' ' || s.terms || ' '"
+"""To be looked into: of one meeting all segments are read faster than those of all meetings that
+have a common word are found."""
 
 # By the index of words and no other: hence the sums, which no index has, and the fence around what
 # is joined afterwards.
@@ -35,9 +35,17 @@ _MEETINGS = """
     WHERE m.tenant = :tenant{where}
     ORDER BY w.number DESC LIMIT :limit
 """
+_AMONG = """
+    SELECT w.number, m.job, m.segments, m.held FROM meetings AS m
+    JOIN meeting_words AS w ON w.job = m.job
+    WHERE m.job = ANY(CAST(:jobs AS text[])) AND m.tenant = :tenant AND w.number < :below{where}
+    ORDER BY w.number DESC LIMIT :limit
+"""
 _NUMBERS = sa.text(f"""
-    SELECT array_agg(w.number) FROM meeting_words AS w
-    WHERE {_WORDS_OF} @@ CAST(:match AS tsquery) AND w.number + 0 BETWEEN :low AND :high
+    SELECT (
+        SELECT array_agg(w.number) FROM meeting_words AS w
+        WHERE {_WORDS_OF} @@ CAST(asked.match AS tsquery) AND w.number + 0 BETWEEN :low AND :high)
+    FROM unnest(CAST(:asked AS text[])) WITH ORDINALITY AS asked(match, place) ORDER BY place
 """)  # noqa: S608 constants
 _BY_INDEX = sa.text("SET LOCAL enable_seqscan = off")
 """To go through all rows looks as cheap to the planner where most of them match, and is not: each
@@ -78,6 +86,23 @@ def meetings(connection: sa.Connection, where: str, asked: dict[str, Any]) -> li
     return [Place(*row) for row in connection.execute(query, asked).all()]
 
 
+def meetings_among(
+    connection: sa.Connection,
+    only: Sequence[str],
+    where: str,
+    asked: dict[str, Any],
+    *,
+    anything: bool,
+) -> list[Place]:
+    """Those of some jobs that match; with ``anything``, whatever their words are."""
+    given = {**asked, "jobs": listed(only)}
+    if not anything:
+        return meetings(connection, f"{where} AND {AMONG}", given)
+    del given["match"]
+    query = sa.text(_AMONG.format(where=where))
+    return [Place(*row) for row in connection.execute(query, given).all()]
+
+
 _SPANS = sa.text("""
     SELECT s.job, s.position, s.start, s."end", s.speaker, s.text, s.terms
     FROM unnest(CAST(:jobs AS text[]), CAST(:first AS int[]), CAST(:last AS int[]))
@@ -107,24 +132,22 @@ def numbers(
     connection: sa.Connection, expressions: Sequence[str], low: int, high: int
 ) -> list[list[int]]:
     """Of each expression, the meetings between two numbers that match it."""
-    every = []
     connection.execute(_BY_INDEX)
-    for expression in expressions:
-        asked = {"match": expression, "low": low, "high": high}
-        every.append(list(connection.scalar(_NUMBERS, asked) or ()))
-    return every
+    asked = {"asked": list(expressions), "low": low, "high": high}
+    return [list(found or ()) for (found,) in connection.execute(_NUMBERS, asked).all()]
 
 
 def spoken(
     connection: sa.Connection, clauses: Sequence[Ways], among: dict[int, str], limit: int
 ) -> Counter[int]:
-    """In how many segments of each meeting all clauses are, at most ``limit`` segments seen."""
+    """In how many segments of each meeting all clauses are, the newest ``limit`` segments seen."""
     where, asked = _said(clauses)
     connection.execute(_BY_INDEX)
     query = sa.text(f"""
         WITH found AS MATERIALIZED (
             SELECT s.job FROM segments AS s
-            WHERE {where} AND s.job || '' BETWEEN :first AND :last LIMIT :limit
+            WHERE {where} AND s.job || '' BETWEEN :first AND :last
+            ORDER BY s.job || '' DESC, s.position DESC LIMIT :limit
         )
         SELECT w.number, count(*) FROM found JOIN meeting_words AS w ON w.job = found.job
         WHERE w.job = ANY(:jobs) GROUP BY w.number
@@ -141,38 +164,37 @@ def places(
 
     Segments that have all of them come first, and then the earliest.
     """
-    either, asked = _said([[way for ways in clauses for way in ways]], terms=_TERMS_READ)
-    whole, of_whole = _said(clauses, "all", terms=_TERMS_READ)
+    asked: dict[str, Any] = {}
+    having = [_holds(ways, f"way_{place}", asked) for place, ways in enumerate(clauses)]
     query = sa.text(f"""
-        SELECT one.* FROM unnest(CAST(:jobs AS text[])) AS wanted(job), LATERAL (
-            SELECT s.job, s.position, s.start, s."end", s.speaker, s.text, s.terms,
-                   count(*) OVER () AS total
-            FROM segments AS s WHERE s.job = wanted.job AND {either}
-            ORDER BY ({whole}) DESC, s.position LIMIT :limit
-        ) AS one
+        SELECT s.job, s.position, s.start, s."end", s.speaker, s.text, s.terms, one.total
+        FROM unnest(CAST(:jobs AS text[])) AS wanted(job) CROSS JOIN LATERAL (
+            SELECT s.position, count(*) OVER () AS total
+            FROM segments AS s WHERE s.job = wanted.job AND ({" OR ".join(having)})
+            ORDER BY ({" AND ".join(having)}) DESC, s.position LIMIT :limit
+        ) AS one JOIN segments AS s ON s.job = wanted.job AND s.position = one.position
     """)  # noqa: S608 constants
-    rows = connection.execute(
-        query, {**asked, **of_whole, "jobs": list(among.values()), "limit": limit}
-    ).all()
+    rows = connection.execute(query, {**asked, "jobs": list(among.values()), "limit": limit}).all()
     return Counter({row.job: row.total for row in rows}), list(rows)
 
 
-def _said(
-    clauses: Sequence[Ways], name: str = "one", terms: str = _TERMS_OF
-) -> tuple[str, dict[str, Any]]:
-    """A condition on a segment, and its parameters."""
-    asked: dict[str, Any] = {f"{name}_match": match(clauses)}
-    parts = [f"{terms} @@ CAST(:{name}_match AS tsquery)"]
+def _holds(ways: Ways, name: str, asked: dict[str, Any]) -> str:
+    """A condition on a segment: one way stands in its terms. Parameters go to ``asked``."""
+    either = []
+    for place, way in enumerate(ways):
+        said = " ".join(way)
+        asked[f"{name}_{place}"] = f" {said[:-1]}" if said.endswith("*") else f" {said} "
+        either.append(f"strpos({_TERMS_READ}, :{name}_{place}) > 0")
+    return f"({' OR '.join(either)})"
+
+
+def _said(clauses: Sequence[Ways]) -> tuple[str, dict[str, Any]]:
+    """A condition on a segment that asks the index, and its parameters."""
+    asked: dict[str, Any] = {"match": match(clauses)}
+    parts = [f"{_TERMS_OF} @@ CAST(:match AS tsquery)"]
     for number, ways in enumerate(clauses):
-        if all(len(way) == 1 for way in ways):
-            continue
-        either = []
-        for place, way in enumerate(ways):
-            key = f"{name}_{number}_{place}"
-            said = " ".join(way)
-            asked[key] = f"% {said[:-1]}%" if said.endswith("*") else f"% {said} %"
-            either.append(f"' ' || s.terms || ' ' LIKE :{key}")
-        parts.append(f"({' OR '.join(either)})")
+        if any(len(way) > 1 for way in ways):
+            parts.append(_holds(ways, f"way_{number}", asked))
     return " AND ".join(parts), asked
 
 

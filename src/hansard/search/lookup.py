@@ -20,7 +20,6 @@ from hansard.search.query import Filters, Query, narrowed, parse
 from hansard.search.quotes import Passage
 from hansard.search.snippets import Marker, Snippet
 from hansard.store.database import Database
-from hansard.store.tables import meetings
 
 Mode = Literal["auto", "text", "semantic", "hybrid"]
 Way = Literal["text", "semantic"]
@@ -262,12 +261,12 @@ def _of_both(query: Query, found: Found, meant: list[Ranked], near: Sequence[Nea
         "text": [one.job for one in found.meetings[:_FUSED]],
         "semantic": [one.job for one in meant],
     }
-    known = {one.job: one for one in (*meant, *found.meetings)}
-    having = {way: set(order) for way, order in orders.items()}
-    ways = {job: tuple(way for way, jobs in having.items() if job in jobs) for job in known}
-    scored = [
-        known[job]._replace(score=score) for job, score in fusion.fused(list(orders.values()))
-    ]
+    numbers = {one.job: one.number for one in (*meant, *found.meetings)}
+    ways: dict[str, tuple[Way, ...]] = dict.fromkeys(numbers, ())
+    for way, order in orders.items():
+        ways |= {job: (*ways[job], way) for job in order}
+    fused = fusion.fused(list(orders.values()))
+    scored = [Ranked(numbers[job], job, score) for job, score in fused]
     scored.sort(key=lambda one: (-one.score, -one.number))
     whole = Found(tuple(scored), found.more, found.rareness)
     return _Order(whole, query, ways, _by_job(near), ("text", "semantic"))
@@ -285,10 +284,13 @@ def _with_near(
 
 
 def _about(connection: sa.Connection, tenant: str, page: Sequence[Ranked]) -> dict[str, Any]:
-    m = meetings.c
-    chosen = sa.select(m.job, m.title, m.kind, m.status, m.language, m.held, m.seconds, m.mood)
-    mine = chosen.where(m.tenant == tenant, m.job.in_([one.job for one in page]))
-    return {row.job: row for row in connection.execute(mine).all()}
+    asks = fulltext.sql(connection)
+    chosen = f"SELECT {_SHOWN} FROM meetings AS m WHERE m.tenant = :tenant AND {asks.AMONG}"  # noqa: S608 constants
+    asked = {"tenant": tenant, "jobs": asks.listed([one.job for one in page])}
+    return {row.job: row for row in connection.execute(sa.text(chosen), asked).all()}
+
+
+_SHOWN = "job, title, kind, status, language, held, seconds, mood"
 
 
 def _hit(one: Ranked, about: Any, order: _Order, shown: quotes.Shown, marker: Marker) -> Hit:

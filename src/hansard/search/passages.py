@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from hansard.model import Segment, Value
+from hansard.store import terms
 
 FEWEST = 60
 """Words after which a passage ends at the next change of speaker."""
@@ -21,7 +22,7 @@ MOST = 120
 GIANT = 200
 """Words of a segment beyond which it is taken apart."""
 
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+_UNSPACED = re.compile(f"[{terms.UNSPACED}]")
 _PER_WORD = 2
 """Characters that stand for a word in scripts without spaces between words."""
 

@@ -15,7 +15,6 @@ from hansard.search.fulltext import Ranked
 from hansard.search.query import Query
 from hansard.search.snippets import Marker, Snippet
 from hansard.store import terms
-from hansard.store.tables import speakers
 
 SHOWN = 3
 """Passages of a meeting."""
@@ -142,11 +141,9 @@ def _passage(
 
 
 def _names(connection: sa.Connection, jobs: Any) -> dict[tuple[str, str], str]:
-    found = connection.execute(
-        sa.select(speakers.c.job, speakers.c.label, speakers.c.name).where(
-            speakers.c.job.in_(list(jobs)), speakers.c.name.is_not(None)
-        )
-    )
+    asks = fulltext.sql(connection)
+    chosen = f"SELECT job, label, name FROM speakers AS m WHERE {asks.AMONG} AND name IS NOT NULL"  # noqa: S608 constants
+    found = connection.execute(sa.text(chosen), {"jobs": asks.listed(list(jobs))})
     return {(job, label): name for job, label, name in found}
 
 

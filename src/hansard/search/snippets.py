@@ -18,6 +18,8 @@ LONGEST = 240
 _BEFORE = 60
 """Of them before the first mark, where there are more than can be shown."""
 _CUT = "…"
+_BOTH = (None, "x")
+"""Languages: as stems, and as they are."""
 
 
 class Snippet(Value, frozen=True, omit_defaults=False):
@@ -49,10 +51,8 @@ class Marker:
             known: its terms as they are in the index.
             longest: so many characters at most, and two that say where it was cut.
         """
-        if known is not None:
-            found = self._found(terms.placed(text, known))
-        else:
-            found = self._found(terms.spans(text)) + self._found(terms.spans(text, "x"))
+        either = [known] if known is not None else [" ".join(terms.terms(text, of)) for of in _BOTH]
+        found = [mark for one in either for mark in self._found(terms.placed(text, one))]
         shown, marks = _piece(text, _merged(sorted(found)), longest)
         return Snippet(shown, tuple(marks), _html(shown, marks))
 

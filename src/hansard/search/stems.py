@@ -13,7 +13,9 @@ import unicodedata
 from functools import cache
 from typing import Any
 
-_STEMMERS = {
+from hansard.store.terms import UNSPACED
+
+STEMMERS = {
     "ar": "arabic", "ca": "catalan", "cs": "czech", "da": "danish", "de": "german", "el": "greek",
     "en": "english", "es": "spanish", "et": "estonian", "eu": "basque", "fa": "persian",
     "fi": "finnish", "fr": "french", "ga": "irish", "hi": "hindi", "hu": "hungarian",
@@ -22,19 +24,15 @@ _STEMMERS = {
     "ro": "romanian", "ru": "russian", "sr": "serbian", "sv": "swedish", "ta": "tamil",
     "tr": "turkish", "yi": "yiddish",
 }  # fmt: skip
+"""Language → the Snowball algorithm for it."""
 _OF_SCRIPT = {
     "LATIN": "english", "CYRILLIC": "russian", "GREEK": "greek", "ARABIC": "arabic",
     "ARMENIAN": "armenian", "DEVANAGARI": "hindi", "TAMIL": "tamil", "DIGIT": "english",
 }  # fmt: skip
 """First word of a character's Unicode name → the stemmer where the language is not known."""
 
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-)
-"""Thai, Lao, Burmese, Khmer, kana and Han: no spaces between words."""
-
 _WORD = re.compile(
-    rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])[^\W_])(?:(?![{_UNSPACED}])[\w\u0300-\u036f])*(?:['\u2019][^\W\d_]+)?"
+    rf"[{UNSPACED}]+|(?:(?![{UNSPACED}])[^\W_])(?:(?![{UNSPACED}])[\w\u0300-\u036f])*(?:['\u2019][^\W\d_]+)?"
 )
 
 LONGEST = 40
@@ -107,12 +105,12 @@ def _made(word: str, language: str | None) -> tuple[str, ...]:
     if bare in NOTHING or (len(bare) == 1 and bare.isascii() and not bare.isdigit()):
         return ()
     bare = bare[:LONGEST]
-    if re.match(f"[{_UNSPACED}]", bare):
+    if re.match(f"[{UNSPACED}]", bare):
         return tuple(bare[n : n + 2] for n in range(len(bare) - 1)) or (bare,)
     script = unicodedata.name(bare[0], "").partition(" ")[0]
     stemmer = _OF_SCRIPT.get(script)
-    if language in _STEMMERS and (script == "LATIN" or stemmer is not None):
-        own = _STEMMERS[language]
+    if language in STEMMERS and (script == "LATIN" or stemmer is not None):
+        own = STEMMERS[language]
         stemmer = own if _scripts(own) == script else stemmer
     if stemmer is None:
         return tuple(bare[n : n + 3] for n in range(len(bare) - 2)) or (bare,)

@@ -29,7 +29,7 @@ OF_TENANT = "\ue001"
 OF_SPEAKER = "\ue002"
 _OF_LEVEL = 0xE010
 
-_UNSPACED = (
+UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff"
 )
@@ -40,7 +40,7 @@ _UNSPACED = (
 _MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0963\u0966-\u109f\u1780-\u17d3"
 _LETTER = rf"[\w{_MARKS}]"
 _WORD = re.compile(rf"{_LETTER}+(?:['\u2019]{_LETTER}+)*")
-_PIECE = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}]){_LETTER})+")
+_PIECE = re.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}]){_LETTER})+")
 _DROPPED = re.compile("[\u0300-\u036f\u0591-\u05c7\u064b-\u065f]")
 _NO_PART = re.compile(rf"(?:[\W_](?<![{_MARKS}]))+")
 
@@ -112,7 +112,12 @@ def levelled(term: str, level: int) -> str:
 
 
 def composed(
-    counts: Mapping[str, int], *, title: Iterable[str], tenant: str, speakers: Iterable[str]
+    counts: Mapping[str, int],
+    *,
+    title: Iterable[str],
+    tenant: str,
+    speakers: Iterable[str],
+    before: str = "",
 ) -> str:
     """All that a meeting is found by, in one text.
 
@@ -125,15 +130,32 @@ def composed(
         title: the terms of the title.
         tenant: whose it is.
         speakers: the terms of the names of who speaks.
+        before: the text as it was; terms of segments that ``counts`` does not know stay.
     """
     of_title = set(title)
-    found = {*counts, *of_title, OF_TENANT + tenant}
+    found = {word for word in before.split() if word[0] not in _ABOUT and _bare(word) not in counts}
+    found |= {*of_title, OF_TENANT + tenant}
     found |= {OF_TITLE + term for term in of_title}
     found |= {OF_SPEAKER + term for term in speakers}
     for term, count in counts.items():
+        if count:
+            found.add(term)
         for level in range(1, min(LEVELS, count.bit_length() - 1) + 1):
             found.add(levelled(term, level))
     return " ".join(sorted(found))
+
+
+def titled(composed_: str) -> set[str]:
+    """The terms of the title in what :func:`composed` has given."""
+    return {word[1:] for word in composed_.split() if word[0] == OF_TITLE}
+
+
+_ABOUT = (OF_TITLE, OF_TENANT, OF_SPEAKER)
+"""What begins so is about the meeting, and not in its segments."""
+
+
+def _bare(word: str) -> str:
+    return word[1:] if _OF_LEVEL < ord(word[0]) <= _OF_LEVEL + LEVELS else word
 
 
 # ── one word ─────────────────────────────────────────────────────────────────────────────────

@@ -50,15 +50,16 @@ def rewrite(connection: sa.Connection, job: str, stream: Iterable[Segment]) -> N
         Archived: the transcript is in the archive.
     """
     _see_that_it_is_here(connection, job)
-    # In this order: segments are taken out of the index by the row of their meeting's words.
-    connection.execute(segments.delete().where(segments.c.job == job))
+    # In this order: with the row of a meeting's words SQLite takes all segments out of the index
+    # at once, and otherwise one by one.
     connection.execute(meeting_words.delete().where(meeting_words.c.job == job))
+    connection.execute(segments.delete().where(segments.c.job == job))
     count = _add(connection, job, stream)
     connection.execute(transcripts.update().where(transcripts.c.job == job).values(segments=count))
 
 
 def put(connection: sa.Connection, job: str, position: int, segment: Segment) -> None:
-    """Write one segment anew, in the caller's transaction; ``index.keep`` comes afterwards."""
+    """Write one segment anew, in the caller's transaction; ``index.renew`` comes afterwards."""
     connection.execute(
         segments.update()
         .where(segments.c.job == job, segments.c.position == position)
