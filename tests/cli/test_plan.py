@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 from tests.cli.conftest import Command
 from tests.quick import QuickEngine
 
+from hansard.perf import benchmark_run
+from hansard.perf.benchmark import Result, Trial
+from hansard.perf.machine import machine
 from hansard.store.sqlite import Sqlite
 from hansard.store.tables import jobs
 
@@ -68,6 +72,22 @@ def test_a_store_that_has_worked_is_measured(
     assert found["assumed"] == ["database_bytes_per_second", "variability"]
 
 
+def test_a_benchmark_of_this_machine_is_a_measurement(hansard: Command, data: Path) -> None:
+    """Ten seconds of audio in two: a fifth of real time, where no job has told better."""
+    data.mkdir()
+    database = Sqlite(data / "hansard.db")
+    tried = tuple(Trial(seconds, seconds, {}) for seconds in (1.9, 2.0, 2.1))
+    here = Result("b1", "pipeline", "1", machine(), 1.0, "x", "a meeting", 10.0, "audio", tried)
+    elsewhere = replace(here, id="b2", machine=replace(machine(), cores=999), created=2.0)
+    benchmark_run.keep(database, [here, elsewhere])
+    database.close()
+    ended = hansard("plan", "--hours-per-day", 100, "--json")
+    rtf = json.loads(ended.out)["bases"]["rtf"]
+    assert (rtf["value"], rtf["origin"]) == (0.2, "measured")
+    assert "benchmark b1" in rtf["note"]
+    assert ended.err == ""
+
+
 def test_nonsense_is_refused(hansard: Command) -> None:
     for words in (("--hours-per-day", -1), ("--hours-per-day", 1, "--deadline", 0), ()):
         assert hansard("plan", *words).code == 2
@@ -87,5 +107,5 @@ def test_a_deadline_is_said_as_people_say_it(hansard: Command) -> None:
 
 def test_a_default_is_not_taken_for_a_measurement(hansard: Command) -> None:
     assumed = hansard("plan", "--hours-per-day", 100)
-    assert assumed.err.startswith("warning: nothing was transcribed here yet")
+    assert assumed.err.startswith("warning: nothing was transcribed or benchmarked here yet")
     assert hansard("plan", "--hours-per-day", 100, "--rtf", 0.1).err == ""

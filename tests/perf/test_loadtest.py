@@ -197,7 +197,7 @@ def test_a_fault_of_ours_is_no_failure_of_the_service(monkeypatch: pytest.Monkey
         stub() as url,
         pytest.raises(HansardError, match=r"broke down: ZeroDivisionError"),
     ):
-        loadtest.run(Order("poll", url, users=1, requests=3), local=True)
+        loadtest.run(Order("poll", url, users=1, requests=3), local=True, levels=PATIENT)
 
 
 # ── whom it may load ─────────────────────────────────────────────────────────────────────────

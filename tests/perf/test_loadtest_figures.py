@@ -15,7 +15,7 @@ from tests.cli.conftest import Command, hansard  # noqa: F401 a fixture
 
 from hansard import telemetry
 from hansard.audio.vad import find_speech
-from hansard.config import VadSettings
+from hansard.config import LevelSettings, VadSettings
 from hansard.perf import loadtest
 from hansard.perf.loadtest_figures import (
     Course,
@@ -26,6 +26,7 @@ from hansard.perf.loadtest_figures import (
     Step,
     interval,
     operations,
+    promised,
     verdicts,
 )
 from hansard.perf.loadtest_knee import knee
@@ -63,6 +64,15 @@ def test_one_in_twenty_may_be_slow() -> None:
     told, _ = judged(moment(0, fast + slow + [1.0]))
     assert not told.holds
     assert told.measured == pytest.approx(1.0, rel=0.02)
+
+
+def test_what_is_promised_is_a_setting() -> None:
+    given = LevelSettings(search=0.7, health=0, summary=20, objective=0.9)
+    found = {one.operation: one for one in promised(given)}
+    assert (found["search"].limit, found["search"].share) == (0.7, 0.9)
+    assert "health" not in found, "0 promises nothing"
+    assert found["findings"].limit == 20, "the tighter of two"
+    assert found["transcription"].unit == "times real time"
 
 
 def test_few_requests_are_not_sure_and_many_are() -> None:

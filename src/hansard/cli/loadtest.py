@@ -15,7 +15,7 @@ from hansard.errors import CannotWrite, NobodyServes, UsageError
 
 if TYPE_CHECKING:
     from hansard.jobs.presence import Notice
-    from hansard.perf.loadtest_figures import Moment, Order, Result, Step
+    from hansard.perf.loadtest_figures import Level, Moment, Order, Result, Step
 
 _WARMUP = 10.0
 """Seconds that do not count, at most: a sixth of a short test."""
@@ -88,14 +88,16 @@ def loadtest(
     They upload, poll, search and read as fast as people do, with speech that is made for it. The
     exit code is 1 where a level was missed.
     """
+    from hansard.jobs.presence import serving
     from hansard.perf.loadtest import need_locust
-    from hansard.perf.loadtest_figures import Order
+    from hansard.perf.loadtest_figures import Order, promised
 
     _sensible(capacity=capacity, soak=soak, requests=requests, duration=duration, rate=rate)
     _writable(report or [])
     need_locust()
     lasts = None if requests else duration or 60.0
-    found = _service(data)
+    configured = settings(data)
+    found = serving(configured.data)
     order = Order(
         scenario,
         _aimed(url, found),
@@ -113,7 +115,14 @@ def loadtest(
     watched = None
     if soak:
         watched = pid or (found.pid if found and found.url.rstrip("/") == order.url else None)
-    result = _tested(order, anywhere=anywhere, watched=watched, soak=soak, capacity=capacity)
+    result = _tested(
+        order,
+        promised(configured.levels),
+        anywhere=anywhere,
+        watched=watched,
+        soak=soak,
+        capacity=capacity,
+    )
     _out(result, report or [], as_json=json)
     if not result.passed:
         raise typer.Exit(1)
@@ -142,12 +151,6 @@ def _writable(reports: Sequence[Path]) -> None:
             raise CannotWrite(f"There is no directory {path.parent}.", hint="Make it first.")
 
 
-def _service(data: Path | None) -> Notice | None:
-    from hansard.jobs.presence import serving
-
-    return serving(settings(data).data)
-
-
 def _aimed(url: str | None, found: Notice | None) -> str:
     if url is None and found is None:
         raise NobodyServes(
@@ -158,7 +161,13 @@ def _aimed(url: str | None, found: Notice | None) -> str:
 
 
 def _tested(
-    order: Order, *, anywhere: bool, watched: int | None, soak: bool, capacity: bool
+    order: Order,
+    levels: tuple[Level, ...],
+    *,
+    anywhere: bool,
+    watched: int | None,
+    soak: bool,
+    capacity: bool,
 ) -> Result:
     from msgspec.structs import replace
 
@@ -172,14 +181,14 @@ def _tested(
         )
     test.reach(order)
     if capacity:
-        return test.capacity(order, local=local, on_step=_step)
+        return test.capacity(order, local=local, levels=levels, on_step=_step)
     lasts = order.warmup + (order.duration or 0.0)
     if watched is None:
-        return test.run(order, local=local, on_moment=_Progress(lasts))
+        return test.run(order, local=local, levels=levels, on_moment=_Progress(lasts))
     from hansard.perf import loadtest_soak
 
     with loadtest_soak.watching(watched, max(1.0, lasts / 2000)) as watch:
-        result = test.run(order, local=local, on_moment=_Progress(lasts))
+        result = test.run(order, local=local, levels=levels, on_moment=_Progress(lasts))
     if watch.ended is not None:
         raise watch.ended
     return replace(result, growth=loadtest_soak.growths(watch.samples))
@@ -238,10 +247,11 @@ def _out(result: Result, reports: Sequence[Path], *, as_json: bool) -> None:
 
 
 def _show(result: Result) -> None:
+    from hansard.perf.loadtest_figures import unit_of
     from hansard.perf.loadtest_page import allowed, amount, knee_in_words, readable
 
     for one in result.operations:
-        unit = "times real time" if one.name == "transcription" else "s"
+        unit = unit_of(one.name)
         p50, p95, p99 = (readable(value, unit) for value in (one.p50, one.p95, one.p99))
         print(
             f"{one.name:<24}{one.requests:>8} requests {one.failed:>6} failed"

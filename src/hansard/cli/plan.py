@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hansard.config import Settings
     from hansard.jobs.capacity import Bases, Basis, Figure, Plan
     from hansard.jobs.past import Past
+    from hansard.store.database import Database
 
 _ENOUGH = 60.0
 """Seconds of audio from which on a speed is called measured."""
@@ -70,8 +71,8 @@ def plan(
 ) -> None:
     """Say how many workers, API processes, connections and bytes so much audio takes.
 
-    It rests on what the store's own finished jobs took. Where there are none, it says what it
-    assumes instead.
+    It rests on what the store's own finished jobs took, or on `hansard benchmark --component
+    pipeline`. Where there is neither, it says what it assumes instead.
     """
     from hansard.jobs import capacity
     from hansard.jobs.past import past
@@ -81,16 +82,17 @@ def plan(
     database = opened(configured.data, configured.database)
     try:
         seen = past(database)
+        benchmarked = None if rtf or seen.audio >= _ENOUGH else _benchmarked(database)
     finally:
         database.close()
     demand = capacity.Demand(
         hours_per_day, busy_hours, deadline, longest, people, live, spare, level
     )
-    made = capacity.plan(demand, _bases(configured, seen, rtf, measured_with))
+    made = capacity.plan(demand, _bases(configured, seen, rtf, measured_with, benchmarked))
     if "rtf" in made.assumed:
         print(
-            "warning: nothing was transcribed here yet: the speed is the documented default "
-            f"(rtf {_RTF:g}), not this machine's. Measure it before you buy anything.",
+            "warning: nothing was transcribed or benchmarked here yet: the speed is the documented "
+            f"default (rtf {_RTF:g}), not this machine's. Measure it before you buy anything.",
             file=sys.stderr,
         )
     if json:
@@ -99,7 +101,20 @@ def plan(
         _show(made, explain=explain)
 
 
-def _bases(configured: Settings, seen: Past, rtf: float | None, workers: int) -> Bases:
+def _benchmarked(database: Database) -> Basis | None:
+    """The newest `hansard benchmark` of the whole pipeline on a machine like this one."""
+    from hansard.jobs.capacity import Basis
+    from hansard.perf.benchmark_run import history
+
+    for one in history(database, "pipeline", limit=10):
+        if factor := one.real_time_factor:
+            return Basis(factor, "measured", f"benchmark {one.id}: {one.name}, {one.model}")
+    return None
+
+
+def _bases(
+    configured: Settings, seen: Past, rtf: float | None, workers: int, benchmarked: Basis | None
+) -> Bases:
     from hansard.jobs.capacity import Bases, Basis
 
     enough = seen.audio >= _ENOUGH
@@ -108,6 +123,8 @@ def _bases(configured: Settings, seen: Past, rtf: float | None, workers: int) ->
         speed = Basis(rtf, "given")
     elif enough and seen.busy > 0:
         speed = Basis(seen.busy * workers / seen.audio, "measured", f"{told}, by {workers}")
+    elif benchmarked is not None:
+        speed = benchmarked
     else:
         speed = Basis(_RTF, "assumed", "measure it: transcribe an hour here, or give --rtf")
     days = configured.retention.audio_days

@@ -11,8 +11,6 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import json
-import os
-import platform
 import socket
 import subprocess
 import sys
@@ -34,7 +32,6 @@ from hansard.errors import (
 )
 from hansard.model import Failure
 from hansard.perf.loadtest_figures import (
-    LEVELS,
     Course,
     Level,
     Moment,
@@ -45,6 +42,7 @@ from hansard.perf.loadtest_figures import (
     verdicts,
 )
 from hansard.perf.loadtest_knee import attempted, knee
+from hansard.perf.machine import machine
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -164,7 +162,7 @@ def run(
     order: Order,
     *,
     local: bool,
-    levels: tuple[Level, ...] = LEVELS,
+    levels: tuple[Level, ...],
     on_moment: Callable[[Moment], None] = lambda _: None,
 ) -> Result:
     """Carry out a load test; see :func:`aim` and :func:`reach`, which come first.
@@ -212,7 +210,7 @@ def capacity(
     order: Order,
     *,
     local: bool,
-    levels: tuple[Level, ...] = LEVELS,
+    levels: tuple[Level, ...],
     on_step: Callable[[Step], None] = lambda _: None,
 ) -> Result:
     """Find the most users, up to ``order.users``, at which the levels hold.
@@ -236,8 +234,8 @@ def capacity(
 
 
 def _machine() -> str:
-    kind = f"{platform.system()} {platform.machine()}, {os.cpu_count() or 1} cores"
-    return f"{kind}, Python {platform.python_version()}"
+    here = machine()
+    return f"{here.cpu}, {here.cores} cores, {here.system}, Python {here.python}"
 
 
 @contextmanager

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hansard.model import Value
 from hansard.telemetry import Timing
+
+if TYPE_CHECKING:
+    from hansard.config import LevelSettings
 
 Scenario = Literal["upload", "poll", "search", "read", "mixed", "live"]
 
@@ -43,6 +46,9 @@ _FEW_MOMENTS = 5
 """With fewer, nothing can be said about how much requests near to each other are alike."""
 
 
+Unit = Literal["s", "times real time"]
+
+
 class Level(Value, frozen=True):
     """What is promised of an operation: ``share`` of its requests take less than ``limit``."""
 
@@ -50,20 +56,32 @@ class Level(Value, frozen=True):
     limit: float
     """Seconds; of a transcription, seconds for a second of audio."""
     share: float = 0.95
-    unit: Literal["s", "times real time"] = "s"
+    unit: Unit = "s"
 
 
-LEVELS = (
-    Level("health", 0.05),
-    Level("search", 0.2),
-    Level("status", 0.1),
-    Level("meeting", 0.3),
-    Level("upload", 2.0),
-    Level("transcription", 0.3, unit="times real time"),
-    Level("findings", 30.0),
-)
-"""An upload without its transfer; ``findings``: sentiment and summary together, held to the
-tighter of their two levels."""
+_HELD = ("health", "search", "status", "meeting", "upload", "transcription")
+"""Levels that are named like what users do."""
+
+
+def promised(settings: LevelSettings) -> tuple[Level, ...]:
+    """The service levels that a load test can see, by the settings; 0 promises nothing.
+
+    An upload counts without its transfer. ``findings`` are sentiment and summary together, held to
+    the tighter of their two levels; vectors are made in the background, where no request sees them.
+    """
+    limits = {name: float(getattr(settings, name)) for name in _HELD}
+    limits["findings"] = min(filter(None, (settings.sentiment, settings.summary)), default=0.0)
+    return tuple(
+        Level(name, limit, settings.objective, unit_of(name))
+        for name, limit in limits.items()
+        if limit
+    )
+
+
+def unit_of(operation: str) -> Unit:
+    """What its figures are in."""
+    return "times real time" if operation == "transcription" else "s"
+
 
 FAILED_SHARE = 0.01
 """More requests than this share may not fail, whatever is promised of those that do not."""
@@ -324,7 +342,7 @@ def _operation(name: str, counted: Sequence[Moment], seconds: float) -> Operatio
 
 
 def verdicts(
-    moments: Sequence[Moment], found: Sequence[Operation], levels: Iterable[Level] = LEVELS
+    moments: Sequence[Moment], found: Sequence[Operation], levels: Iterable[Level]
 ) -> tuple[Verdict, ...]:
     """Whether each level that was asked for was held, and failures last."""
     counted = [one for one in moments if not one.warm]

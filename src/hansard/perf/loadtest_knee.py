@@ -7,7 +7,6 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from hansard.perf.loadtest_figures import (
-    LEVELS,
     SENT,
     Knee,
     Level,
@@ -71,7 +70,7 @@ def attempted(
     users: int,
     order: Order,
     run: Callable[[Order], Result],
-    levels: tuple[Level, ...] = LEVELS,
+    levels: tuple[Level, ...],
 ) -> tuple[Step, Result]:
     """One step: as long as ``order`` says, and longer while it cannot be told how it ends.
 

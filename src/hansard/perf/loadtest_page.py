@@ -16,6 +16,7 @@ from hansard.perf.loadtest_figures import (
     Operation,
     Result,
     Verdict,
+    unit_of,
 )
 from hansard.telemetry import Timing
 
@@ -187,7 +188,7 @@ def _verdict(*, holds: bool, doubt: str) -> str:
 def _operations(found: Sequence[Operation]) -> str:
     rows = []
     for one in found:
-        unit = "times real time" if one.name == "transcription" else "s"
+        unit = unit_of(one.name)
         shares = (0.5, 0.95, 0.99)
         times = [
             # A percentile that no request stands for is a guess.
