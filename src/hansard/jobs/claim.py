@@ -9,14 +9,16 @@ Statements are built once: building one costs several times what SQLite needs to
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from hansard.jobs import shares
-from hansard.jobs.groups import KEYS, open_groups
+from hansard.jobs.groups import KEYS, hearable_groups, open_groups
 from hansard.jobs.limits import UNKNOWN
 from hansard.jobs.shares import BOTH, Group
 from hansard.model import SAMPLE_RATE, TRANSCRIBING
@@ -29,9 +31,6 @@ More urgent jobs do not wait for less urgent ones."""
 
 LOOK_AHEAD = 4
 """Batches among which windows of like length are sought."""
-
-_LEADS = 4
-"""Jobs of a group that are tried for a batch: for the first it may be better to wait."""
 
 _NOW = sa.bindparam("now", type_=sa.Double)
 
@@ -54,7 +53,7 @@ IS_FREE_WINDOW = sa.and_(
 )
 """Nobody has the window in hand. Takes the parameter ``now``."""
 
-_GROUP = (jobs.c.priority, jobs.c.tenant, jobs.c.lane)
+_GROUP = tuple(jobs.c[key] for key in KEYS)
 
 _IN_GROUP = sa.and_(*(column == sa.bindparam(f"of_{column.name}") for column in _GROUP))
 
@@ -81,7 +80,7 @@ def _served(found: Sequence[sa.Row[Any]]) -> dict[tuple[str, str], float]:
 
 def of(group: Group) -> dict[str, Any]:
     """The parameters that name a group."""
-    return {"of_priority": group.priority, "of_tenant": group.tenant, "of_lane": group.lane}
+    return {f"of_{key}": getattr(group, key) for key in KEYS}
 
 
 # ── steps ────────────────────────────────────────────────────────────────────────────────────
@@ -152,7 +151,7 @@ _STEP_GROUPS = _with_clocks(
 )
 _FIRST_TO_BEGIN, _FIRST_TO_END = (
     sa.select(jobs)
-    .where(_MINE, _IN_GROUP, *wanted)
+    .where(IS_OPEN, _IN_GROUP, *wanted)
     .order_by(jobs.c.created, jobs.c.id)
     .limit(1)
     .with_for_update(skip_locked=True)
@@ -195,7 +194,7 @@ def steps(connection: sa.Connection, asked: dict[str, Any]) -> list[Turn]:
 
 
 def _group(row: sa.Row[Any]) -> Group:
-    return Group(row.priority, row.tenant, row.lane, row.since)
+    return Group(row.pool, row.priority, row.tenant, row.lane, row.since)
 
 
 def step(connection: sa.Connection, asked: dict[str, Any], turn: Turn) -> sa.Row[Any] | None:
@@ -208,10 +207,13 @@ def _not_crowded(
     beginning: Sequence[sa.Row[Any]], ready: Sequence[sa.Row[Any]]
 ) -> list[sa.Row[Any]]:
     """Groups with a job to begin, in whose lane there is not enough ready already."""
+    lanes: defaultdict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
+    for one in ready:
+        lanes[one.tenant, one.lane].append((one.priority, float(one.left)))
 
     def lies_ready(row: sa.Row[Any]) -> float:  # with all that is more urgent
-        lane = (one for one in ready if (one.tenant, one.lane) == (row.tenant, row.lane))
-        return sum(float(one.left) for one in lane if one.priority >= row.priority)
+        lane = lanes[row.tenant, row.lane]
+        return sum(left for priority, left in lane if priority >= row.priority)
 
     return [row for row in beginning if lies_ready(row) < RUN_AHEAD]
 
@@ -235,49 +237,91 @@ def _with_what_is_ahead(served: shares.Clocks, ahead: Sequence[sa.Row[Any]]) -> 
 
 
 _HEARD_HERE = sa.and_(
-    _MINE,
+    IS_OPEN,
     WITHIN_REACH,
     jobs.c.engine == sa.bindparam("engine"),
     jobs.c.model == sa.bindparam("model"),
     jobs.c.not_before <= _NOW,
     IS_HEARABLE,
 )
-_HAS_FREE = sa.exists().where(windows.c.job == jobs.c.id, IS_FREE_WINDOW)
+_ENOUGH = sa.bindparam("enough", type_=sa.Integer)
+"""A full batch, less one."""
 
-_WINDOW_GROUPS = _with_clocks(
-    sa.select(*_GROUP, sa.func.min(jobs.c.created).label("since"))
-    .where(_HEARD_HERE)
-    .group_by(*_GROUP)
+# Subqueries and not EXISTS: those are made joins, by guesses of how many windows are free.
+_HAS_FREE, _HAS_ENOUGH, _HAS_TAKEN = (
+    sa.select(windows.c.id)
+    .where(windows.c.job == jobs.c.id, *wanted)
+    .order_by(windows.c.id)
+    .limit(1)
+    .offset(behind)
+    .correlate(jobs)
+    .scalar_subquery()
+    .is_not(None)
+    for wanted, behind in (
+        ((IS_FREE_WINDOW,), None),
+        ((IS_FREE_WINDOW,), _ENOUGH),
+        ((IS_LEFT, windows.c.state == "taken"), None),
+    )
 )
-_LEADING = (
-    sa.select(jobs.c.id, jobs.c.kind, jobs.c.language, jobs.c.batch_key, jobs.c.prepared)
-    .where(_HEARD_HERE, _IN_GROUP, _HAS_FREE)
+_NOW_OR_LATER = sa.or_(
+    jobs.c.prepared.is_not(None), jobs.c.kind == "live", sa.not_(_HAS_TAKEN), _HAS_ENOUGH
+)
+"""While a job is still being prepared and somebody is busy with it, a full batch is waited for."""
+
+_READY = hearable_groups()
+_FIRST_TO_HEAR = (
+    sa.select(jobs.c.id)
+    .where(_HEARD_HERE, *(jobs.c[key] == _READY.c[key] for key in KEYS), _HAS_FREE, _NOW_OR_LATER)
     .order_by(jobs.c.created, jobs.c.id)
-    .limit(_LEADS)
+    .limit(1)
+    .correlate(_READY)
+    .scalar_subquery()
+)
+_LEAD = jobs.alias("lead")
+
+# The first of each group with a window that nobody has in hand: a walk past those that are all in
+# hand, which are no more than there are hands. Who finds nothing has asked once.
+_LEADING = _with_clocks(
+    sa.select(
+        *(_READY.c[column.name] for column in _GROUP),
+        *(_LEAD.c.created.label("since"), _LEAD.c.id, _LEAD.c.kind, _LEAD.c.language),
+        *(_LEAD.c.batch_key, _LEAD.c.prepared.is_not(None).label("whole")),
+    )
+    .join_from(_READY, _LEAD, _LEAD.c.id == _FIRST_TO_HEAR)
+    .where(_READY.c.pool.in_(sa.bindparam("pools", expanding=True)))
 )
 _ALIKE = (
     sa.select(jobs.c.id)
     .where(
-        _HEARD_HERE,
+        *(_HEARD_HERE, jobs.c.pool.in_(sa.bindparam("pools", expanding=True))),
         jobs.c.batch_key == sa.bindparam("batch_key"),
         jobs.c.language == sa.bindparam("language"),
-        jobs.c.id != sa.bindparam("lead"),
+        jobs.c.id.not_in(sa.bindparam("besides", expanding=True)),
         _HAS_FREE,
     )
     .order_by(jobs.c.priority.desc(), jobs.c.created, jobs.c.id)
     .limit(sa.bindparam("room"))
 )
-_FREE_OF = (
-    sa.select(windows)
-    .where(windows.c.job == sa.bindparam("of"), IS_FREE_WINDOW)
-    .order_by(windows.c.id)
-    .limit(sa.bindparam("most"))
-)
-_TAKEN_OF = (
-    sa.select(windows.c.id)
-    .where(windows.c.job == sa.bindparam("of"), IS_LEFT, windows.c.state == "taken")
-    .limit(1)
-)
+
+
+def _free_of(place: int = 0) -> sa.Select[Any]:
+    """The first free windows of a job; the parameters have ``place`` at the end of their names."""
+    return (
+        sa.select(windows)
+        .where(windows.c.job == sa.bindparam(f"of_{place}"), IS_FREE_WINDOW)
+        .order_by(windows.c.id)
+        .limit(sa.bindparam("most"))
+    )
+
+
+_FREE_OF = _free_of()
+
+
+@cache
+def _free_of_each(count: int) -> sa.CompoundSelect[Any] | sa.Select[Any]:
+    """The same of so many jobs, one after the other."""
+    each = [_free_of(place).subquery() for place in range(count)]
+    return sa.union_all(*(sa.select(one) for one in each))
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,55 +351,57 @@ def batch(
     they were spoken; it is joined by those nearest to it in length. ``asked`` has ``now``,
     ``pools``, ``elsewhere``, ``engine`` and ``model``; of a job ``ahead`` windows are looked at.
     """
-    found = connection.execute(_WINDOW_GROUPS, asked).all()
-    groups = [Group(row.priority, row.tenant, row.lane, row.since) for row in found]
-    for group in shares.ranked(groups, _served(found)):
-        for lead in connection.execute(_LEADING, asked | of(group)).all():
-            chosen = _led_by(connection, lead, asked, batch=batch, lanes=lanes, most=ahead)
-            if chosen is not None:
-                return chosen
+    found = connection.execute(_LEADING, asked | {"enough": batch - 1}).all()
+    leads = {_group(row): row for row in found}
+    turns = [leads[group] for group in shares.ranked(leads, _served(found))]
+    for place, lead in enumerate(turns):
+        free = {"now": asked["now"], "of_0": lead.id, "most": ahead}
+        own = list(connection.execute(_FREE_OF, free).all())
+        if not own:
+            continue  # others were quicker
+        # Near the end each lane takes its share, so that none is left with a whole batch alone.
+        wanted = min(batch, max(1, -(-len(own) // lanes))) if lead.whole else batch
+        samples = own[0].samples
+        own.sort(key=lambda row: (abs(row.samples - samples), row.id))
+        if lead.language is None or len(own) > wanted or len(own) >= batch:
+            return Batch(lead.id, samples, min(wanted, len(own)), own)
+        others = _of_other_jobs(connection, turns[place:], asked, batch - len(own))
+        return Batch(lead.id, samples, len(own) + len(others), own + others)
     return None
 
 
-def _led_by(
-    connection: sa.Connection,
-    lead: sa.Row[*tuple[Any, ...]],
-    asked: dict[str, Any],
-    *,
-    batch: int,
-    lanes: int,
-    most: int,
-) -> Batch | None:
-    """The batch that begins with the first window of a job, if its time has come."""
-    ahead = list(
-        connection.execute(_FREE_OF, {"now": asked["now"], "of": lead.id, "most": most}).all()
-    )
-    patient = lead.prepared is None and lead.kind != "live"
-    if patient and len(ahead) < batch and connection.execute(_TAKEN_OF, {"of": lead.id}).first():
-        return None
-    # Near the end each lane takes its share, so that none is left with a whole batch alone.
-    wanted = min(batch, max(1, -(-len(ahead) // lanes))) if lead.prepared else batch
-    samples = ahead[0].samples
-    ahead.sort(key=lambda row: (abs(row.samples - samples), row.id))
-    if lead.language is not None and len(ahead) <= wanted and len(ahead) < batch:
-        others = _of_other_jobs(connection, lead, asked, batch - len(ahead))
-        return Batch(lead.id, samples, len(ahead) + len(others), ahead + others)
-    return Batch(lead.id, samples, min(wanted, len(ahead)), ahead)
-
-
 def _of_other_jobs(
-    connection: sa.Connection, lead: sa.Row[*tuple[Any, ...]], asked: dict[str, Any], room: int
+    connection: sa.Connection,
+    turns: Sequence[sa.Row[Any]],
+    asked: dict[str, Any],
+    room: int,
 ) -> list[sa.Row[Any]]:
-    """Windows of other jobs that decode the same way: engine, model, options and language."""
-    alike = {"batch_key": lead.batch_key, "language": lead.language, "lead": lead.id, "room": room}
-    chosen: list[sa.Row[Any]] = []
-    for other in connection.scalars(_ALIKE, asked | alike).all():
-        most = room - len(chosen)
-        of = {"now": asked["now"], "of": other, "most": most}
-        chosen += connection.execute(_FREE_OF, of)
-        if len(chosen) == room:
-            break
-    return chosen
+    """Windows of other jobs that decode the same way: engine, model, options and language.
+
+    Of those whose turn is next; only where they are too few, of whatever else there is: that is a
+    walk past all that lies ready.
+    """
+    lead = turns[0]
+    alike = {"batch_key": lead.batch_key, "language": lead.language}
+    same = [turn for turn in turns[1:] if turn.batch_key == lead.batch_key]
+    next_ = [turn.id for turn in same if turn.language == lead.language][:room]
+    chosen = _first_free(connection, next_, asked, room)
+    if len(chosen) == room:
+        return chosen
+    left = room - len(chosen)
+    more = asked | alike | {"besides": [lead.id, *next_], "room": left}
+    return chosen + _first_free(connection, connection.scalars(_ALIKE, more).all(), asked, left)
+
+
+def _first_free(
+    connection: sa.Connection, of: Sequence[str], asked: dict[str, Any], room: int
+) -> list[sa.Row[Any]]:
+    """So many free windows of some jobs, the first job's first."""
+    if not of:
+        return []
+    each = {f"of_{place}": job for place, job in enumerate(of)}
+    found = connection.execute(_free_of_each(len(of)), each | {"now": asked["now"], "most": room})
+    return list(found)[:room]
 
 
 # ── what waits ───────────────────────────────────────────────────────────────────────────────
@@ -415,7 +461,7 @@ TAKE_STEP = (
 _AT_A_STROKE = (
     sa.select(jobs.c.id)
     .where(
-        *(_MINE, _IN_GROUP, _BEGINNING, _NOT_TOO_LONG),
+        *(_IN_GROUP, _BEGINNING, _NOT_TOO_LONG),
         jobs.c.step == "run",
         jobs.c.token.is_(None),
         jobs.c.attempt == 0,
@@ -458,8 +504,13 @@ TAKE_WINDOWS = (
 )
 """Takes the best of some windows that are still free and that nobody has locked; their names."""
 
-BEGIN = jobs.update().where(jobs.c.id == sa.bindparam("job")).values(_UNDER_WAY).returning(jobs)
-"""Marks a job as under way; gives its row."""
+BEGIN = (
+    jobs.update()
+    .where(jobs.c.id.in_(sa.bindparam("begun", expanding=True)))
+    .values(_UNDER_WAY)
+    .returning(jobs)
+)
+"""Marks jobs ``begun`` as under way; gives their rows."""
 
 
 def is_under_way(job: sa.Row[Any], now: float) -> bool:

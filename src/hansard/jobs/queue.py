@@ -154,7 +154,7 @@ class Queue(Steps):
         ahead = batch * max(claim.LOOK_AHEAD, lanes)
         for look in range(LOOKS):
             now = self._clock()
-            with self.database.read() as connection:
+            with self.database.read(single=True) as connection:
                 asked = self._asked(connection, now, self.pools)
                 asked |= {"engine": engine, "model": model}
                 # Others were quicker: look where not all of them look.
@@ -191,9 +191,10 @@ class Queue(Steps):
             else:
                 found = list(connection.execute(states.HOLD, {"ids": ids}))
             open_ = {row.id: row for row in found if row.finished is None}
-            for job in sorted(open_):
-                if not claim.is_under_way(open_[job], now):
-                    open_[job] = connection.execute(claim.BEGIN, held | {"job": job}).one()
+            begun = [job for job in sorted(open_) if not claim.is_under_way(open_[job], now)]
+            if begun:
+                under_way = connection.execute(claim.BEGIN, held | {"begun": begun})
+                open_ |= {row.id: row for row in under_way}
             wanted = {
                 "windows": [row.id for row in able],
                 "jobs": list(open_),
