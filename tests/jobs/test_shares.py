@@ -177,6 +177,14 @@ def test_a_batch_is_filled_by_those_whose_turn_is_next(queue: Queue, clock: Cloc
     assert heard(queue, 1, batch=4) == {("a", "short"): 60, ("b", "short"): 30, ("c", "short"): 30}
 
 
+def test_a_batch_is_filled_by_what_is_as_urgent_first(queue: Queue) -> None:
+    for name in "1", "2":
+        submit(queue, name, tenant="a", seconds=30, priority=9)
+    submit(queue, "3", tenant="b", seconds=30)
+    prepare_all(queue)
+    assert heard(queue, 1, batch=2) == {("a", "short"): 60}
+
+
 def test_tenants_take_turns_at_preparing(queue: Queue, clock: Clock) -> None:
     for number in range(5):
         submit(queue, f"a's {number}", tenant="a", seconds=60)

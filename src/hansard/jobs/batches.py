@@ -163,13 +163,14 @@ def _of_other_jobs(
 ) -> list[sa.Row[Any]]:
     """Windows of other jobs that decode the same way: engine, model, options and language.
 
-    Of those whose turn is next; only where they are too few, of whatever else there is: that is a
-    walk past all that lies ready.
+    Of those whose turn is next, if they are as urgent; only where they are too few, of whatever
+    else there is, urgent ones first: that is a walk past all that lies ready.
     """
     lead = turns[0]
     alike = {"batch_key": lead.batch_key, "language": lead.language}
-    same = [turn for turn in turns[1:] if turn.batch_key == lead.batch_key]
-    next_ = [turn.id for turn in same if turn.language == lead.language][:room]
+    like = (lead.priority, lead.batch_key, lead.language)
+    same = [turn for turn in turns[1:] if (turn.priority, turn.batch_key, turn.language) == like]
+    next_ = [turn.id for turn in same[:room]]
     chosen = _first_free(connection, next_, asked, room)
     if len(chosen) == room:
         return chosen
