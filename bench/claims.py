@@ -1,14 +1,17 @@
 """Two hundred workers at one PostgreSQL: what a claim costs, and whether anybody starves.
 
     python bench/claims.py [--sizes 1000,10000,100000,1000000] [--backlogs 1000,…,1000000]
-                           [--workers 200] [--jobs 10000] [--scale 1] [--crews 1,4,16]
+                           [--readies 300,14000] [--workers 200] [--jobs 10000] [--scale 1]
+                           [--crews 1,4,16]
 
-Four measures, each on a PostgreSQL of its own with Debian's defaults:
+Five measures, each on a PostgreSQL of its own with Debian's defaults:
 
 * **sizes**: what is claimed lies in a table with ever more rows of ended jobs and heard windows;
   a thousand jobs wait. The peer is the textbook's queue with as many rows: ``UPDATE … WHERE id =
   (SELECT … FOR UPDATE SKIP LOCKED LIMIT 1)`` on an indexed table, in the same run, in turn;
 * **backlogs**: ever more jobs wait (``queue.capacity`` allows a thousand by default);
+* **readies**: ever more jobs have been prepared, of one window each and fifty tenants; looks that
+  find something, and then, when all windows are in hand, looks that find none;
 * **crowd**: so many workers, threads with owners of their own in a few processes, work off so many
   jobs of fifty tenants. The work is a sleep on a clock that runs ``scale`` times as fast: every
   worker claims every few seconds. One tenant has most of the work and all long recordings; how
@@ -35,9 +38,24 @@ from typing import Any
 import cluster
 import psycopg
 import rig
-from crowd import BATCH, ROOMY, TENANTS, WORDS, crews, crowd, finish, hear, prepare, spread, submit
+from crowd import (
+    BATCH,
+    LEVELS,
+    ROOMY,
+    TENANTS,
+    WORDS,
+    crews,
+    crowd,
+    finish,
+    hear,
+    prepare,
+    spread,
+    submit,
+)
 
+from hansard.jobs import rows
 from hansard.jobs.queue import Queue
+from hansard.model import Prepared
 from hansard.store.postgres import Postgres
 
 FILL = """
@@ -58,6 +76,19 @@ INSERT INTO windows (job, pass, channel, position, "window", samples, state, att
 SELECT '01' || lpad(n::text, 12, '0'), 0, 0, 0, %(window)s, 400000, 'done', 1, %(ended)s,
     %(result)s, 1
 FROM generate_series(%(first)s::bigint, %(last)s::bigint) n
+"""
+
+READY = """
+UPDATE jobs SET planned_samples = 400000, planned = 1, prepared = %s, priority = 5, lane = 'short'
+WHERE step = 'listen'
+"""
+READY_WINDOWS = """
+INSERT INTO windows (job, pass, channel, position, "window", samples, state, attempt)
+SELECT id, 0, 0, 0, %s, 400000, 'waiting', 0 FROM jobs WHERE step = 'listen'
+"""
+IN_HAND = """
+UPDATE windows SET state = 'taken', token = 'x', owner = 'x', lease_until = %s
+WHERE state = 'waiting'
 """
 
 TEXTBOOK = """
@@ -245,6 +276,46 @@ def by_backlog(server: cluster.Server, backlogs: Sequence[int], rounds: int) -> 
     return {"by_backlog": figures, "most_waiting_to_fewest": flat}
 
 
+def by_ready(server: cluster.Server, readies: Sequence[int], rounds: int) -> dict[str, Any]:
+    """What looks cost where so many jobs lie ready; then where all of that is in hand."""
+    figures: dict[str, Any] = {}
+    for count in readies:
+        filled = Filled(server)
+        queue, raw = filled.queue, filled.raw
+        filled.wait(1000)
+        span = {"first": 1, "last": count, "ended": None, "like": filled.like}
+        how = {"state": "running", "step": "listen", "mark": "r", "heard": 0}
+        raw.execute(FILL, span | how | {"created": time.time() - 1e6})
+        raw.execute(READY, (rows.json(Prepared(400_000, 1, LEVELS, speech=400_000)),))
+        raw.execute(READY_WINDOWS, ('{"index":0,"channel":0,"pieces":[[0,400000]]}',))
+        raw.execute("VACUUM (FULL, ANALYZE) jobs")
+        raw.execute("VACUUM (ANALYZE) windows")
+        windows = partial(queue.claim_windows, "sphinx", "en-us", batch=BATCH, lanes=1)
+        figures[str(count)] = {
+            "windows": looks(filled, windows, rounds),
+            "step": looks(filled, queue.claim_step, rounds),
+        }
+        raw.execute(IN_HAND, (time.time() + 3600,))
+        raw.execute("VACUUM (ANALYZE) windows")
+        figures[str(count)]["windows, all in hand"] = looks(filled, windows, rounds)
+        filled.close()
+        print(f"  {count:>9} ready: ms: {figures[str(count)]}", flush=True)
+    return {"by_ready": figures}
+
+
+def looks(filled: Filled, claim: Callable[[], Any], rounds: int) -> dict[str, float]:
+    """From call to return, and inside the server; the first few are not counted."""
+    for _ in range(6):
+        claim()
+    filled.raw.execute("SELECT pg_stat_statements_reset()")
+    seconds = []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        claim()
+        seconds.append(time.perf_counter() - begun)
+    return spread(seconds) | {"server_ms": server_side(filled.raw, rounds)["ours"]}
+
+
 def steady(figures: dict[str, Any], counts: Sequence[int]) -> dict[str, float]:
     """What each call takes with most rows, in multiples of what it takes with fewest."""
     first, last = figures[str(counts[0])], figures[str(counts[-1])]
@@ -274,6 +345,7 @@ def main() -> None:
     )
     parser.add_argument("--sizes", type=numbers, default="1000,10000,100000,1000000")
     parser.add_argument("--backlogs", type=numbers, default="1000,10000,100000,1000000")
+    parser.add_argument("--readies", type=numbers, default="300,14000")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--workers", type=int, default=200)
     parser.add_argument("--processes", type=int, default=8)
@@ -288,6 +360,8 @@ def main() -> None:
             figures |= by_rows(server, given.sizes, given.rounds)
         if given.backlogs:
             figures |= by_backlog(server, given.backlogs, given.rounds)
+        if given.readies:
+            figures |= by_ready(server, given.readies, max(15, given.rounds // 10))
         if given.crews:
             figures |= crews(server, given.crews, 40)
         if given.jobs and given.workers:

@@ -96,6 +96,19 @@ def test_nothing_is_walked_through_but_what_is_open(busy: Queue, name: str) -> N
     assert walks == []
 
 
+def test_who_finds_nothing_to_hear_has_asked_once(queue: Queue) -> None:
+    for number in range(6):
+        submit(queue, str(number), tenant=f"t{number}", seconds=60)
+        unit = queue.claim_step()
+        assert unit is not None
+        ready(queue, unit)
+    while listen(queue) is not None:
+        pass
+    with statements() as sent:
+        assert listen(queue) is None
+    assert len([sql for sql, _ in sent if "SELECT" in sql]) == 1
+
+
 def test_refusing_does_not_walk_through_what_has_ended(busy: Queue) -> None:
     busy.settings = busy.settings.model_copy(update={"capacity": 1})
     with statements() as sent, pytest.raises(QueueFull):

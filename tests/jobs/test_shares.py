@@ -43,7 +43,7 @@ def test_whoever_has_work_at_the_same_time_gets_the_same(
             active.discard((tenant, "short"))
             since = {pair: got for pair, got in since.items() if tenant not in pair}
         elif active:
-            groups = [Group(5, one, lane, 0.0) for one, lane in active]
+            groups = [Group("speech", 5, one, lane, 0.0) for one, lane in active]
             first = shares.ranked(groups, clocks)[0]
             clocks |= shares.advanced(clocks, first.tenant, first.lane, seconds)
             for pair, got in since.items():
@@ -57,7 +57,7 @@ def test_whoever_has_work_at_the_same_time_gets_the_same(
 @given(st.dictionaries(st.sampled_from(TENANTS), st.floats(0, 1e6), min_size=2), st.data())
 def test_nobody_pays_for_more_than_a_debt(served: dict[str, float], data: st.DataObject) -> None:
     clocks = {(tenant, BOTH): seconds for tenant, seconds in served.items()}
-    groups = [Group(5, tenant, "short", 0.0) for tenant in served]
+    groups = [Group("speech", 5, tenant, "short", 0.0) for tenant in served]
     first = shares.ranked(groups, clocks)[0]
     seconds = data.draw(st.floats(1, LONGEST))
     after = clocks | shares.advanced(clocks, first.tenant, "short", seconds)
@@ -72,6 +72,7 @@ def test_nobody_pays_for_more_than_a_debt(served: dict[str, float], data: st.Dat
     st.lists(
         st.builds(
             Group,
+            st.just("speech"),
             st.integers(0, 9),
             st.sampled_from(TENANTS),
             st.sampled_from(["short", "long"]),
@@ -166,6 +167,22 @@ def test_filling_a_batch_is_counted_to_those_whose_windows_fill_it(queue: Queue)
     with queue.database.read() as connection:
         clocks = shares.clocks(connection)
     assert clocks["a", BOTH] == clocks["b", BOTH] == clocks["b", "short"] == 30.0
+
+
+def test_a_batch_is_filled_by_those_whose_turn_is_next(queue: Queue, clock: Clock) -> None:
+    for name, tenant in ("1", "a"), ("2", "a"), ("3", "a"), ("4", "b"), ("5", "c"):
+        clock.now += 1
+        submit(queue, name, tenant=tenant, seconds=30)
+    prepare_all(queue)
+    assert heard(queue, 1, batch=4) == {("a", "short"): 60, ("b", "short"): 30, ("c", "short"): 30}
+
+
+def test_a_batch_is_filled_by_what_is_as_urgent_first(queue: Queue) -> None:
+    for name in "1", "2":
+        submit(queue, name, tenant="a", seconds=30, priority=9)
+    submit(queue, "3", tenant="b", seconds=30)
+    prepare_all(queue)
+    assert heard(queue, 1, batch=2) == {("a", "short"): 60}
 
 
 def test_tenants_take_turns_at_preparing(queue: Queue, clock: Clock) -> None:

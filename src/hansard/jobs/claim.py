@@ -9,6 +9,7 @@ Statements are built once: building one costs several times what SQLite needs to
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,13 +28,7 @@ RUN_AHEAD = 7200.0
 """Seconds of audio that may lie ready in a tenant's lane before its next job is prepared: 230 MB.
 More urgent jobs do not wait for less urgent ones."""
 
-LOOK_AHEAD = 4
-"""Batches among which windows of like length are sought."""
-
-_LEADS = 4
-"""Jobs of a group that are tried for a batch: for the first it may be better to wait."""
-
-_NOW = sa.bindparam("now", type_=sa.Double)
+NOW = sa.bindparam("now", type_=sa.Double)
 
 _MINE = sa.and_(IS_OPEN, jobs.c.pool.in_(sa.bindparam("pools", expanding=True)))
 
@@ -44,22 +39,20 @@ _LEFT = (jobs.c.planned_samples - jobs.c.heard_samples) / float(SAMPLE_RATE)
 
 IS_FREE_STEP = sa.and_(
     IS_OPEN,
-    jobs.c.not_before <= _NOW,
-    sa.or_(jobs.c.lease_until.is_(None), jobs.c.lease_until < _NOW),
+    jobs.c.not_before <= NOW,
+    sa.or_(jobs.c.lease_until.is_(None), jobs.c.lease_until < NOW),
 )
 """Nobody has the job in hand. Takes the parameter ``now``."""
 
-IS_FREE_WINDOW = sa.and_(
-    IS_LEFT, sa.or_(windows.c.state == "waiting", windows.c.lease_until < _NOW)
-)
+IS_FREE_WINDOW = sa.and_(IS_LEFT, sa.or_(windows.c.state == "waiting", windows.c.lease_until < NOW))
 """Nobody has the window in hand. Takes the parameter ``now``."""
 
-_GROUP = (jobs.c.priority, jobs.c.tenant, jobs.c.lane)
+_GROUP = tuple(jobs.c[key] for key in KEYS)
 
 _IN_GROUP = sa.and_(*(column == sa.bindparam(f"of_{column.name}") for column in _GROUP))
 
 
-def _with_clocks(groups: sa.Select[Any] | sa.CompoundSelect[Any]) -> sa.Select[Any]:
+def with_clocks(groups: sa.Select[Any] | sa.CompoundSelect[Any]) -> sa.Select[Any]:
     """Groups, each with what its tenant and its lane were served."""
     found = groups.subquery()
     whole, lane = clocks.alias(), clocks.alias()
@@ -74,14 +67,15 @@ def _with_clocks(groups: sa.Select[Any] | sa.CompoundSelect[Any]) -> sa.Select[A
     )
 
 
-def _served(found: Sequence[sa.Row[Any]]) -> dict[tuple[str, str], float]:
+def clocks_of(found: Sequence[sa.Row[Any]]) -> dict[tuple[str, str], float]:
+    """The clocks that came with some groups: see :func:`with_clocks`."""
     served = {(row.tenant, row.lane): row.lane_served for row in found}
     return served | {(row.tenant, BOTH): row.tenant_served for row in found}
 
 
 def of(group: Group) -> dict[str, Any]:
     """The parameters that name a group."""
-    return {"of_priority": group.priority, "of_tenant": group.tenant, "of_lane": group.lane}
+    return {f"of_{key}": getattr(group, key) for key in KEYS}
 
 
 # ── steps ────────────────────────────────────────────────────────────────────────────────────
@@ -93,7 +87,7 @@ _ENDING = sa.and_(IS_FREE_STEP, IS_ENDING)
 _PREPARING = sa.and_(
     jobs.c.token.is_not(None),
     jobs.c.step == "prepare",
-    jobs.c.lease_until >= _NOW,
+    jobs.c.lease_until >= NOW,
 )
 _COMING = sa.func.coalesce(jobs.c.seconds, UNKNOWN) - jobs.c.planned_samples / float(SAMPLE_RATE)
 """Seconds of a job that is being prepared whose windows are not written yet, about."""
@@ -113,8 +107,9 @@ _IN_TIME = sa.or_(_OPEN.c.lane == "short", sa.not_(sa.bindparam("quick", type_=s
 
 def _seen(what: str, *columns: sa.ColumnElement[Any]) -> list[sa.ColumnElement[Any]]:
     """Columns of what a claim sees of a group, alike in every part of a union."""
-    names = ("since", "step", "token", "attempt", "left")
+    names = ("eldest", "since", "step", "token", "attempt", "left")
     kinds: tuple[sa.types.TypeEngine[Any], ...] = (
+        sa.Text(),
         sa.Double(),
         sa.Text(),
         sa.Text(),
@@ -127,14 +122,15 @@ def _seen(what: str, *columns: sa.ColumnElement[Any]) -> list[sa.ColumnElement[A
     return [sa.literal_column(f"'{what}'").label("what"), *(given[n].label(n) for n in names)]
 
 
-_STEP_GROUPS = _with_clocks(
+_STEP_GROUPS = with_clocks(
     # The eldest of each group that is to be begun: no walk past those behind it.
     sa.union_all(
         sa.select(
             *(_OPEN.c[column.name] for column in _GROUP),
             *_seen(
                 "beginning",
-                *(_AT.c.created.label("since"), _AT.c.step, _AT.c.token, _AT.c.attempt),
+                *(_AT.c.id.label("eldest"), _AT.c.created.label("since"), _AT.c.step),
+                *(_AT.c.token, _AT.c.attempt),
             ),
         )
         .join_from(_OPEN, _AT, _AT.c.id == sa.case((_IN_TIME, _ELDEST)))
@@ -152,7 +148,7 @@ _STEP_GROUPS = _with_clocks(
 )
 _FIRST_TO_BEGIN, _FIRST_TO_END = (
     sa.select(jobs)
-    .where(_MINE, _IN_GROUP, *wanted)
+    .where(IS_OPEN, _IN_GROUP, *wanted)
     .order_by(jobs.c.created, jobs.c.id)
     .limit(1)
     .with_for_update(skip_locked=True)
@@ -168,6 +164,8 @@ class Turn:
     ends: bool
     stroke: bool = False
     """Its eldest job is done at a stroke, and nobody has tried it yet."""
+    eldest: str | None = None
+    """That job."""
 
 
 def steps(connection: sa.Connection, asked: dict[str, Any]) -> list[Turn]:
@@ -179,23 +177,25 @@ def steps(connection: sa.Connection, asked: dict[str, Any]) -> list[Turn]:
     found = connection.execute(_STEP_GROUPS, asked).all()
     beginning = [row for row in found if row.what == "beginning"]
     ready = [row for row in found if row.what == "ready"]
-    served = _served(found)
-    last = shares.ranked((_group(row) for row in found if row.what == "ending"), served)
+    served = clocks_of(found)
+    last = shares.ranked((group_of(row) for row in found if row.what == "ending"), served)
     free = _not_crowded(beginning, ready)
     ahead = [*ready, *(row for row in found if row.what == "preparing")]
-    first = shares.ranked(map(_group, free), _with_what_is_ahead(served, ahead))
-    strokes = {_group(row) for row in free if row.step == "run" and not row.attempt}
+    first = shares.ranked(map(group_of, free), _with_what_is_ahead(served, ahead))
+    strokes = {group_of(row): row.eldest for row in free if row.step == "run" and not row.attempt}
     turns = []
     while first or last:
         # What only has to be finished goes first: it is quick, and somebody waits for it.
         ends = bool(last) and (not first or last[0].priority >= first[0].priority)
         group = (last if ends else first).pop(0)
-        turns.append(Turn(group, ends, not ends and group in strokes))
+        eldest = None if ends else strokes.get(group)
+        turns.append(Turn(group, ends, eldest is not None, eldest))
     return turns
 
 
-def _group(row: sa.Row[Any]) -> Group:
-    return Group(row.priority, row.tenant, row.lane, row.since)
+def group_of(row: sa.Row[Any]) -> Group:
+    """The group that a row tells of."""
+    return Group(row.pool, row.priority, row.tenant, row.lane, row.since)
 
 
 def step(connection: sa.Connection, asked: dict[str, Any], turn: Turn) -> sa.Row[Any] | None:
@@ -208,10 +208,13 @@ def _not_crowded(
     beginning: Sequence[sa.Row[Any]], ready: Sequence[sa.Row[Any]]
 ) -> list[sa.Row[Any]]:
     """Groups with a job to begin, in whose lane there is not enough ready already."""
+    lanes: defaultdict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
+    for one in ready:
+        lanes[one.tenant, one.lane].append((one.priority, float(one.left)))
 
     def lies_ready(row: sa.Row[Any]) -> float:  # with all that is more urgent
-        lane = (one for one in ready if (one.tenant, one.lane) == (row.tenant, row.lane))
-        return sum(float(one.left) for one in lane if one.priority >= row.priority)
+        lane = lanes[row.tenant, row.lane]
+        return sum(left for priority, left in lane if priority >= row.priority)
 
     return [row for row in beginning if lies_ready(row) < RUN_AHEAD]
 
@@ -229,133 +232,6 @@ def _with_what_is_ahead(served: shares.Clocks, ahead: Sequence[sa.Row[Any]]) -> 
         for whose in ((row.tenant, BOTH), (row.tenant, row.lane)):
             clocks[whose] = clocks.get(whose, 0.0) + max(0.0, float(row.left))
     return clocks
-
-
-# ── windows ──────────────────────────────────────────────────────────────────────────────────
-
-
-_HEARD_HERE = sa.and_(
-    _MINE,
-    WITHIN_REACH,
-    jobs.c.engine == sa.bindparam("engine"),
-    jobs.c.model == sa.bindparam("model"),
-    jobs.c.not_before <= _NOW,
-    IS_HEARABLE,
-)
-_HAS_FREE = sa.exists().where(windows.c.job == jobs.c.id, IS_FREE_WINDOW)
-
-_WINDOW_GROUPS = _with_clocks(
-    sa.select(*_GROUP, sa.func.min(jobs.c.created).label("since"))
-    .where(_HEARD_HERE)
-    .group_by(*_GROUP)
-)
-_LEADING = (
-    sa.select(jobs.c.id, jobs.c.kind, jobs.c.language, jobs.c.batch_key, jobs.c.prepared)
-    .where(_HEARD_HERE, _IN_GROUP, _HAS_FREE)
-    .order_by(jobs.c.created, jobs.c.id)
-    .limit(_LEADS)
-)
-_ALIKE = (
-    sa.select(jobs.c.id)
-    .where(
-        _HEARD_HERE,
-        jobs.c.batch_key == sa.bindparam("batch_key"),
-        jobs.c.language == sa.bindparam("language"),
-        jobs.c.id != sa.bindparam("lead"),
-        _HAS_FREE,
-    )
-    .order_by(jobs.c.priority.desc(), jobs.c.created, jobs.c.id)
-    .limit(sa.bindparam("room"))
-)
-_FREE_OF = (
-    sa.select(windows)
-    .where(windows.c.job == sa.bindparam("of"), IS_FREE_WINDOW)
-    .order_by(windows.c.id)
-    .limit(sa.bindparam("most"))
-)
-_TAKEN_OF = (
-    sa.select(windows.c.id)
-    .where(windows.c.job == sa.bindparam("of"), IS_LEFT, windows.c.state == "taken")
-    .limit(1)
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Windows that are best decoded together: ``wanted`` of them, the best ones first."""
-
-    lead: str
-    """The job that they are chosen for."""
-    samples: int
-    """Of its first window: those nearest to that are best."""
-    wanted: int
-    rows: list[sa.Row[Any]]
-    """More than are wanted, where there are more: others may be quicker."""
-
-    @property
-    def best(self) -> list[sa.Row[Any]]:
-        """What is taken if nobody is quicker."""
-        return self.rows[: self.wanted]
-
-
-def batch(
-    connection: sa.Connection, asked: dict[str, Any], *, batch: int, lanes: int, ahead: int
-) -> Batch | None:
-    """Windows of one model that are best decoded together; ``None`` where it is better to wait.
-
-    The earliest window of the most urgent job comes first, so that words appear in the order
-    they were spoken; it is joined by those nearest to it in length. ``asked`` has ``now``,
-    ``pools``, ``elsewhere``, ``engine`` and ``model``; of a job ``ahead`` windows are looked at.
-    """
-    found = connection.execute(_WINDOW_GROUPS, asked).all()
-    groups = [Group(row.priority, row.tenant, row.lane, row.since) for row in found]
-    for group in shares.ranked(groups, _served(found)):
-        for lead in connection.execute(_LEADING, asked | of(group)).all():
-            chosen = _led_by(connection, lead, asked, batch=batch, lanes=lanes, most=ahead)
-            if chosen is not None:
-                return chosen
-    return None
-
-
-def _led_by(
-    connection: sa.Connection,
-    lead: sa.Row[*tuple[Any, ...]],
-    asked: dict[str, Any],
-    *,
-    batch: int,
-    lanes: int,
-    most: int,
-) -> Batch | None:
-    """The batch that begins with the first window of a job, if its time has come."""
-    ahead = list(
-        connection.execute(_FREE_OF, {"now": asked["now"], "of": lead.id, "most": most}).all()
-    )
-    patient = lead.prepared is None and lead.kind != "live"
-    if patient and len(ahead) < batch and connection.execute(_TAKEN_OF, {"of": lead.id}).first():
-        return None
-    # Near the end each lane takes its share, so that none is left with a whole batch alone.
-    wanted = min(batch, max(1, -(-len(ahead) // lanes))) if lead.prepared else batch
-    samples = ahead[0].samples
-    ahead.sort(key=lambda row: (abs(row.samples - samples), row.id))
-    if lead.language is not None and len(ahead) <= wanted and len(ahead) < batch:
-        others = _of_other_jobs(connection, lead, asked, batch - len(ahead))
-        return Batch(lead.id, samples, len(ahead) + len(others), ahead + others)
-    return Batch(lead.id, samples, min(wanted, len(ahead)), ahead)
-
-
-def _of_other_jobs(
-    connection: sa.Connection, lead: sa.Row[*tuple[Any, ...]], asked: dict[str, Any], room: int
-) -> list[sa.Row[Any]]:
-    """Windows of other jobs that decode the same way: engine, model, options and language."""
-    alike = {"batch_key": lead.batch_key, "language": lead.language, "lead": lead.id, "room": room}
-    chosen: list[sa.Row[Any]] = []
-    for other in connection.scalars(_ALIKE, asked | alike).all():
-        most = room - len(chosen)
-        of = {"now": asked["now"], "of": other, "most": most}
-        chosen += connection.execute(_FREE_OF, of)
-        if len(chosen) == room:
-            break
-    return chosen
 
 
 # ── what waits ───────────────────────────────────────────────────────────────────────────────
@@ -383,8 +259,8 @@ def waiting(connection: sa.Connection, most: int) -> int:
 _DEADLINE = sa.case(
     (jobs.c.step == "record", None),
     (
-        sa.or_(jobs.c.deadline.is_(None), jobs.c.deadline < _NOW),
-        _NOW
+        sa.or_(jobs.c.deadline.is_(None), jobs.c.deadline < NOW),
+        NOW
         + sa.bindparam("soft_seconds", type_=sa.Double)
         + sa.bindparam("soft_factor", type_=sa.Double) * sa.func.coalesce(jobs.c.seconds, UNKNOWN),
     ),
@@ -394,7 +270,7 @@ _DEADLINE = sa.case(
 
 _UNDER_WAY = {
     "state": "running",
-    "started": sa.func.coalesce(jobs.c.started, _NOW),
+    "started": sa.func.coalesce(jobs.c.started, NOW),
     "deadline": _DEADLINE,
 }
 # Named unlike the columns: SQLAlchemy sets a column to any parameter that has its name.
@@ -412,26 +288,31 @@ TAKE_STEP = (
 )
 """Takes a job that :func:`step` gave; gives its row."""
 
-_AT_A_STROKE = (
-    sa.select(jobs.c.id)
-    .where(
-        *(_MINE, _IN_GROUP, _BEGINNING, _NOT_TOO_LONG),
-        jobs.c.step == "run",
-        jobs.c.token.is_(None),
-        jobs.c.attempt == 0,
-    )
-    .order_by(jobs.c.created, jobs.c.id)
-    .limit(sa.bindparam("wanted"))
-    .with_for_update(skip_locked=True)
-    .cte("at_a_stroke")
-)
-TAKE_STROKES = (
+_UNTRIED = sa.and_(_BEGINNING, jobs.c.step == "run", jobs.c.token.is_(None), jobs.c.attempt == 0)
+TAKE_STROKES, TAKE_ELDEST = (
     jobs.update()
-    .where(jobs.c.id.in_(sa.select(_AT_A_STROKE.c.id)))
+    .where(
+        jobs.c.id.in_(
+            sa.select(
+                sa.select(jobs.c.id)
+                .where(IS_OPEN, _UNTRIED, *among)
+                .order_by(jobs.c.created, jobs.c.id)
+                .limit(sa.bindparam("wanted"))
+                .with_for_update(skip_locked=True)
+                .cte("at_a_stroke")
+                .c.id
+            )
+        )
+    )
     .values(_UNDER_WAY | _HELD | {"attempt": 1})
     .returning(jobs)
+    for among in (
+        (_IN_GROUP, _NOT_TOO_LONG),
+        (jobs.c.id.in_(sa.bindparam("eldest", expanding=True)),),
+    )
 )
-"""Takes up to ``wanted`` jobs of a turn that are done at a stroke and that nobody has tried yet."""
+"""Take up to ``wanted`` jobs that are done at a stroke and that nobody has tried yet: of a turn, or
+of some that are the ``eldest`` of theirs."""
 
 _BEST = (
     sa.select(windows.c.id)
@@ -458,8 +339,13 @@ TAKE_WINDOWS = (
 )
 """Takes the best of some windows that are still free and that nobody has locked; their names."""
 
-BEGIN = jobs.update().where(jobs.c.id == sa.bindparam("job")).values(_UNDER_WAY).returning(jobs)
-"""Marks a job as under way; gives its row."""
+BEGIN = (
+    jobs.update()
+    .where(jobs.c.id.in_(sa.bindparam("begun", expanding=True)))
+    .values(_UNDER_WAY)
+    .returning(jobs)
+)
+"""Marks jobs ``begun`` as under way; gives their rows."""
 
 
 def is_under_way(job: sa.Row[Any], now: float) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hansard.errors import LeaseLost
-from hansard.jobs import arrivals, claim, rows, shares, states, webhooks
+from hansard.jobs import arrivals, batches, claim, rows, shares, states, webhooks
 from hansard.jobs.ledger import NOBODY
 from hansard.jobs.rows import Unit
 from hansard.jobs.steps import LOOKS, Steps, poisoned
@@ -151,15 +151,15 @@ class Queue(Steps):
         that the leading job cannot fill is filled from others that decode the same way.
         """
         self._give_back_unheard()
-        ahead = batch * max(claim.LOOK_AHEAD, lanes)
+        ahead = batch * max(batches.LOOK_AHEAD, lanes)
         for look in range(LOOKS):
             now = self._clock()
-            with self.database.read() as connection:
+            with self.database.read(single=True) as connection:
                 asked = self._asked(connection, now, self.pools)
                 asked |= {"engine": engine, "model": model}
                 # Others were quicker: look where not all of them look.
                 most = ahead << min(look, _FURTHER)
-                chosen = claim.batch(connection, asked, batch=batch, lanes=lanes, ahead=most)
+                chosen = batches.chosen(connection, asked, batch=batch, lanes=lanes, ahead=most)
             if chosen is None:
                 return None
             of = {row.job for row in chosen.rows}
@@ -169,7 +169,7 @@ class Queue(Steps):
                 return self._take_windows(chosen, now)
         return None
 
-    def _take_windows(self, chosen: claim.Batch, now: float) -> Unit:
+    def _take_windows(self, chosen: batches.Batch, now: float) -> Unit:
         """The best of some windows, as far as nobody was quicker.
 
         Raises:
@@ -191,9 +191,10 @@ class Queue(Steps):
             else:
                 found = list(connection.execute(states.HOLD, {"ids": ids}))
             open_ = {row.id: row for row in found if row.finished is None}
-            for job in sorted(open_):
-                if not claim.is_under_way(open_[job], now):
-                    open_[job] = connection.execute(claim.BEGIN, held | {"job": job}).one()
+            begun = [job for job in sorted(open_) if not claim.is_under_way(open_[job], now)]
+            if begun:
+                under_way = connection.execute(claim.BEGIN, held | {"begun": begun})
+                open_ |= {row.id: row for row in under_way}
             wanted = {
                 "windows": [row.id for row in able],
                 "jobs": list(open_),

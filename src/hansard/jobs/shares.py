@@ -40,6 +40,7 @@ Clocks = Mapping[tuple[str, str], float]
 class Group:
     """Jobs that are alike to a claim: among them, first come is first served."""
 
+    pool: str
     priority: int
     tenant: str
     lane: str

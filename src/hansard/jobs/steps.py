@@ -90,19 +90,32 @@ class Steps(Ledger):
         taking: list[str] = []
         found: list[sa.Row[Any]] = []
         with self._taking(held["mark"], taking) as connection:
+            if len(urgent) >= most > 1:
+                # One of each, all at once; where others were quicker, one by one.
+                found += self._take_eldest(connection, asked | held, urgent[:most])
+                served = {row.id for row in found}
+                urgent = [turn for turn in urgent if turn.eldest not in served]
             for place, turn in enumerate(urgent):
+                if len(found) >= most:
+                    break
                 # Each its share: nobody is served sixteen times while others wait.
                 share = -(-(most - len(found)) // (len(urgent) - place))
                 wanted = asked | held | claim.of(turn.group) | {"wanted": share}
                 taken = connection.execute(claim.TAKE_STROKES, wanted).all()
                 found += sorted(taken, key=lambda row: (row.created, row.id))
-                if len(found) >= most:
-                    break
             taking += [row.id for row in found]
             # Where nobody else waits for these hands, there is nobody to be fair to.
             if found and len({(turn.group.tenant, turn.group.lane) for turn in turns}) > 1:
                 shares.charge(connection, _counted(found))
         return [Unit(held["mark"], row.step, rows.job(row)) for row in found]
+
+    def _take_eldest(
+        self, connection: sa.Connection, asked: dict[str, Any], turns: Sequence[claim.Turn]
+    ) -> list[sa.Row[Any]]:
+        """The eldest job of each turn that nobody else has by now, in the order of the turns."""
+        place = {turn.eldest: number for number, turn in enumerate(turns)}
+        wanted = asked | {"eldest": list(place), "wanted": len(place)}
+        return sorted(connection.execute(claim.TAKE_ELDEST, wanted), key=lambda row: place[row.id])
 
     def release(self, units: Iterable[Unit]) -> None:
         """Give back some units, as if they had never been claimed."""

@@ -14,8 +14,10 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Double,
     ForeignKey,
+    FromClause,
     Index,
     Integer,
     LargeBinary,
@@ -637,11 +639,18 @@ incidents = Table(
 IS_OPEN = jobs.c.finished.is_(None)
 """A job with work to do. Written as the partial index has it, or the index is not used."""
 
-IS_HEARABLE = or_(
-    jobs.c.planned_samples > jobs.c.heard_samples, jobs.c.kind == literal_column("'live'")
-)
-"""May have windows to hear. Provisional ones, which only live jobs have, are in no sum. Together
-with :data:`IS_OPEN` written as ``ix_jobs_ready`` has it."""
+
+def is_hearable(of: FromClause) -> ColumnElement[bool]:
+    """Whether a job, of the table under any name, may have windows to hear.
+
+    Provisional ones, which only live jobs have, are in no sum. Together with :data:`IS_OPEN`
+    written as ``ix_jobs_ready`` has it.
+    """
+    live = of.c.kind == literal_column("'live'")
+    return or_(of.c.planned_samples > of.c.heard_samples, live)
+
+
+IS_HEARABLE = is_hearable(jobs)
 
 IS_ENDING = jobs.c.step == literal_column("'finish'")
 """Only to be finished: likewise, as ``ix_jobs_ending`` has it."""
