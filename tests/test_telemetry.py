@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import logging
 import random
@@ -230,3 +231,40 @@ def test_a_stage_is_slow_on_purpose_where_a_test_says_so() -> None:
         check=True,
     )
     assert done.stdout.split() == ["True", "1"]
+
+
+def test_who_samples_is_told_what_each_thread_is_in() -> None:
+    here = threading.get_ident()
+    seen: list[str | None] = []
+
+    def elsewhere() -> None:
+        mine = threading.get_ident()
+        with telemetry.span("store.put"):  # its context knows of the span around: not its thread
+            seen.append(telemetry.stage_of(mine))
+        seen.append(telemetry.stage_of(mine))
+
+    with telemetry.span("api.outer"):
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(elsewhere,))
+        thread.start()
+        thread.join()
+        assert seen == ["store.put", None]
+        with telemetry.span("join"):
+            assert telemetry.stage_of(here) == "join"
+        assert telemetry.stage_of(here) == "api.outer"
+    assert telemetry.stage_of(here) is None
+
+
+def test_coroutines_that_overlap_leave_nothing_behind() -> None:
+    async def one(number: int) -> None:
+        with telemetry.span(f"api.{number}"):
+            await asyncio.sleep(0.0001 * (number % 3))
+
+    async def many() -> None:
+        running: list[asyncio.Task[None]] = []
+        for number in range(50):
+            running.append(asyncio.create_task(one(number)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*running)
+
+    asyncio.run(many())
+    assert telemetry.stage_of(threading.get_ident()) is None

@@ -415,7 +415,7 @@ def tracing(trace: Trace | None) -> Iterator[None]:
 class span(Frame):  # noqa: N801 it is used like a function
     """Time a block; a block that raises is also counted as a failure of the stage."""
 
-    __slots__ = ("_also", "_begun", "_outer", "stage")
+    __slots__ = ("_also", "_begun", "_on", "_outer", "before", "over", "stage")
 
     def __init__(self, stage: str, also: Sequence[Trace] = ()) -> None:
         """``also``: other traces that the block is a part of."""
@@ -429,7 +429,10 @@ class span(Frame):  # noqa: N801 it is used like a function
         if _listener is not None and self.trace is not None and self.trace.sampled:
             self.trace = within(self.trace)
         _frame.set(self)
-        _where[_thread()] = self
+        self.over = False
+        on = self._on = _thread()
+        self.before = _where.get(on)
+        _where[on] = self
         self._begun = _now()
         if _slow and self.stage in _slow:
             time.sleep(_slow[self.stage])
@@ -445,11 +448,7 @@ class span(Frame):  # noqa: N801 it is used like a function
         _frame.set(outer)
         if outer is not None:
             outer.inner += elapsed
-        if _where.get(_thread()) is self:  # else a coroutine on this thread has entered another
-            if isinstance(outer, span):
-                _where[_thread()] = outer
-            else:
-                del _where[_thread()]
+        self._leave()
         # Coroutines that run beside each other may together take longer than what they are in.
         own = elapsed - self.inner
         _add(self.stage, elapsed, own if own > 0 else 0.0, self.trace)
@@ -457,6 +456,22 @@ class span(Frame):  # noqa: N801 it is used like a function
             failed(self.stage, code_of(error))
         if _listener is not None:
             self._tell(_listener, elapsed, error)
+
+    def _leave(self) -> None:
+        """This thread is in what it was in before; what is over by now, as coroutines end, is not.
+
+        That need not be the span around this one: its thread may be another.
+        """
+        self.over = True
+        before = self.before
+        while before is not None and before.over:
+            before = before.before
+        self.before = before
+        if _where.get(self._on) is self:  # else a coroutine on this thread has entered another
+            if before is None:
+                del _where[self._on]
+            else:
+                _where[self._on] = before
 
     def _tell(
         self, listener: Callable[[Ended], None], elapsed: float, error: BaseException | None
