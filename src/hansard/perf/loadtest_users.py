@@ -400,6 +400,7 @@ def run(order: Order) -> None:
     """Let the users loose, and tell what they saw, second by second."""
     ground = Ground(order)
     ground.prepare()
+    random.seed(order.seed)  # Locust chooses with it what comes next
     telemetry.reset()
     tasks = {_task(DO[name]): weight for name, weight in SCENARIOS[order.scenario].items()}
     kind = type("User", (Visitor,), {"tasks": tasks, "host": order.url, "ground": ground})
