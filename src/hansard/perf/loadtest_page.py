@@ -46,7 +46,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: right; padding: 6px 12px; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
-td.words { white-space: normal; text-align: left; } th.words { text-align: left; }
+td.words { white-space: normal; text-align: left; min-width: 9em; } th.words { text-align: left; }
 .charts { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(480px,
   100%), 1fr)); }
 .wide + .charts { margin-top: 16px; }
