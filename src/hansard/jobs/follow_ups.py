@@ -49,6 +49,8 @@ class Next(Value, frozen=True):
 
     then: str | None = None
     """The kind of follow-up that begins when this one has ended, well or not."""
+    otherwise: str | None = None
+    """The kind that begins when this one has failed or was cancelled, where ``then`` says none."""
     after: str | None = None
     """The follow-up whose end began this one."""
 
@@ -128,7 +130,8 @@ def go_on(connection: sa.Connection, ended: sa.Row[Any], *, now: float) -> None:
     Its parent need not be held: whoever removes that waits for the row that has ended here, and
     then looks again (``states.family``); and no other end asks for the very same.
     """
-    then = msgspec.json.decode(ended.request or "{}", type=Next).then
+    said = msgspec.json.decode(ended.request or "{}", type=Next)
+    then = said.then or (None if ended.state == "completed" else said.otherwise)
     if then is None:
         return
     parent = connection.execute(sa.select(jobs).where(jobs.c.id == ended.parent)).first()

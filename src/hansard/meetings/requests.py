@@ -24,6 +24,8 @@ class Speakers(Value, frozen=True):
     max_speakers: Count | None = None
     then: str | None = None
     """See ``jobs.follow_ups``."""
+    otherwise: str | None = None
+    """See ``jobs.follow_ups``."""
     asked: float | None = None
     """When a person asked for it: an older answer will not do."""
 
