@@ -53,6 +53,8 @@ class Next(Value, frozen=True):
     """The kind that begins when this one has failed or was cancelled, where ``then`` says none."""
     after: str | None = None
     """The follow-up whose end began this one."""
+    instead: bool = False
+    """It was begun by ``otherwise``: what would have come with a good end is to be made up for."""
 
 
 def of(connection: sa.Connection, parent: str) -> list[str]:
@@ -135,8 +137,12 @@ def go_on(connection: sa.Connection, ended: sa.Row[Any], *, now: float) -> None:
     if then is None:
         return
     parent = connection.execute(sa.select(jobs).where(jobs.c.id == ended.parent)).first()
-    if parent is not None:
-        add(connection, parent, then, Next(after=ended.id), now=now)
+    if parent is None:
+        return
+    asked = Next(after=ended.id, instead=said.then is None)
+    if asked.instead and connection.execute(_WAITING, {"of": parent.id, "sort": then}).first():
+        return  # one that waits does it all, and must not be asked for less
+    add(connection, parent, then, asked, now=now)
 
 
 def _let_go(connection: sa.Connection, job: str) -> None:

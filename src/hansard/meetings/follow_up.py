@@ -167,8 +167,8 @@ def _people(
 def insight(parts: Parts, unit: Unit, embed: Callable[[Job], None] = lambda _: None) -> None:
     """Make every finding that is wanted and not there yet, and write each as it is made.
 
-    ``embed`` makes the meeting found by its meaning, given the job. Where nothing was to be found
-    out and nobody asked, whoever saved a search is told of the meeting, and that is all.
+    ``embed`` makes the meeting found by its meaning, given the job. Where it stands in for speakers
+    that were the last to follow and failed, whoever saved a search is told, and that is all.
 
     Raises:
         Archived: the transcript is in the archive.
@@ -178,8 +178,7 @@ def insight(parts: Parts, unit: Unit, embed: Callable[[Job], None] = lambda _: N
     assert job.parent is not None
     parent = job.parent
     wanted = msgspec.json.decode(job.request or "{}", type=Insight)
-    settings = parts.settings.meetings
-    if not (wanted.kinds or wanted.asked or (settings.follow_up and settings.findings)):
+    if wanted.instead:
         parts.queue.complete(unit, lambda connection: _tell_who_waits(connection, parent))
         return
     database = parts.queue.database
@@ -191,7 +190,7 @@ def insight(parts: Parts, unit: Unit, embed: Callable[[Job], None] = lambda _: N
     segments = [line.segment for line in meeting_views.every_line(database, job.parent)]
     made_with = makers.tools(parts.settings)
     planned = made_with.template(occasion.kind).findings
-    mine = [kind for kind in settings.findings if kind in planned]
+    mine = [kind for kind in parts.settings.meetings.findings if kind in planned]
     since = wanted.asked or 0.0
     for kind in wanted.kinds or mine:
         there = known.get(kind)

@@ -41,3 +41,5 @@ class Insight(Value, frozen=True):
     """When a person asked for it: what was found before will not do."""
     after: str | None = None
     """See ``jobs.follow_ups``."""
+    instead: bool = False
+    """See ``jobs.follow_ups``: nothing is to be found out, only told."""
