@@ -36,6 +36,18 @@ def bare(line: str) -> str:
         ("S1: Vera needs to sign the contract by April the third.", "Dr Vera Lind", "2026-04-03"),
         ("S1: We need to repair the fence.", None, None),
         ("S1: Somebody has to write to the landlord this week.", None, "2026-03-15"),
+        ("S1: I'll mention it to her tomorrow night.", "S1", "2026-03-11"),
+        ("S1: I'll drop them a line in the morning.", "S1", "2026-03-11"),
+        ("S1: I could strim the edges on Saturday.", "S1", "2026-03-14"),
+        ("S1: You'll get the slides from me on Monday.", "S1", "2026-03-16"),
+        ("S1: Tom, you've got the key, so that's one for you.", "Tom", None),
+        ("S1: Tom, you're on the edit.", "Tom", None),
+        ("S1: Tom, can I leave the teas with you?", "Tom", None),
+        ("S1: Tom, will you break it to them?", "Tom", None),
+        ("S1: Tom, let the printer know it's late, would you?", "Tom", None),
+        ("S1: Tom's going to draft the letter.", "Tom", None),
+        ("S1: I need somebody to tell the band.", None, None),
+        ("S1: Someone's got to water the seedlings.", None, None),
     ],
 )
 def test_tasks_have_an_owner_and_a_day(hearing, line, owner, due, occasion: Occasion) -> None:
@@ -58,6 +70,16 @@ def test_tasks_have_an_owner_and_a_day(hearing, line, owner, due, occasion: Occa
         "S1: Can you hear me?",
         "S1: Will Tom write the report?",
         "S1: I could write a novel about it.",
+        "S1: I'll give you that one.",
+        "S1: I'll take that as a yes.",
+        "S1: I'll keep this short.",
+        "S1: I'll hand over to Tom in a moment.",
+        "S1: I'll take your word for it.",
+        "S1: Tom, could you repeat the last bit?",
+        "S1: Tom, you're on the wrong page.",
+        "S1: Tom's report is on the table.",
+        "S1: You'll get used to it.",
+        "S1: Somebody should have told the landlord.",
     ],
 )
 def test_what_only_looks_like_a_task_is_none(hearing, line, occasion: Occasion) -> None:
@@ -108,6 +130,11 @@ def test_a_task_that_is_said_again_cites_both_places(occasion: Occasion) -> None
         "S1: Let's go with the second offer.",
         "S1: Okay, we'll stick to the old plan.",
         "S1: From now on the shop opens at nine.",
+        "S1: Okay, Saturdays only it is, until it's mended.",
+        "S1: That's everybody, so we're keeping the old one.",
+        "S1: Fine, we push it a week.",
+        "S1: We'll move the open day then.",
+        "S1: Well, that settles it, thirty minutes.",
     ],
 )
 def test_decisions_are_heard(hearing, line, occasion: Occasion) -> None:
@@ -124,6 +151,11 @@ def test_decisions_are_heard(hearing, line, occasion: Occasion) -> None:
         "S1: Should we go with the second offer?",
         "S1: They decided to close the pool.",
         "S1: I don't want to decide that today.",
+        "S1: Okay, we go with the school every year.",
+        "S1: So we're keeping bees at the moment.",
+        "S1: Well, that's how it is.",
+        "S1: We'll see about that then.",
+        "S1: Okay, no more questions from me.",
     ],
 )
 def test_what_was_not_decided_is_no_decision(hearing, line, occasion: Occasion) -> None:

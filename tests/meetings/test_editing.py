@@ -50,7 +50,7 @@ def test_every_change_is_kept_and_is_another_revision(parts: Parts, queue: Queue
     editing.change(who, job, Change(title="Budget", tags=("b", "a", "b"), status="done"))
     assert revision(queue, job) == (2, 0), "the title is written by itself, for the index"
     editing.change(who, job, Change(people=(Person("Cleo"),)))
-    editing.change_text(who, job, 0, "Good evening everybody.")
+    editing.correct(who, job, 0, text="Good evening everybody.")
     assert revision(queue, job) == (4, 1)
     assert corrections(queue, job) == [
         ("meeting", "tags", [], ["a", "b"]),
@@ -67,17 +67,37 @@ def test_what_changes_nothing_is_no_change(parts: Parts, queue: Queue) -> None:
     job = hold(queue)
     who = editor(parts)
     editing.change(who, job, Change(title="a", tags=()))
-    editing.change_text(who, job, 0, TALK[0].text)
+    editing.correct(who, job, 0, text=TALK[0].text)
     assert revision(queue, job) == (0, 0)
     assert corrections(queue, job) == []
+
+
+def test_words_and_their_speaker_are_corrected_together_or_not_at_all(
+    parts: Parts, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = hold(queue)
+    who = editor(parts)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    with monkeypatch.context() as broken, pytest.raises(RuntimeError):
+        broken.setattr(editing, "_spoke", fail)
+        editing.correct(who, job, 0, text="Good evening.", speaker="S2")
+    assert revision(queue, job) == (0, 0)
+    assert corrections(queue, job) == []
+    made = editing.correct(who, job, 0, text="Good evening.", speaker="S2")
+    assert (made.text, made.speaker) == ("Good evening.", "S2")
+    assert revision(queue, job) == (1, 1), "one change, not two"
+    assert [target for target, *_ in corrections(queue, job)] == ["text", "speaker"]
 
 
 def test_whoever_is_late_is_refused(parts: Parts, queue: Queue) -> None:
     job = hold(queue)
     who = editor(parts)
-    editing.change_text(who, job, 0, "One.", revision=0)
+    editing.correct(who, job, 0, text="One.", revision=0)
     with pytest.raises(Changed):
-        editing.change_text(who, job, 0, "Two.", revision=0)
+        editing.correct(who, job, 0, text="Two.", revision=0)
     assert segments_of(queue, job)[0].text == "One."
 
 
@@ -86,8 +106,8 @@ def test_another_tenants_meeting_is_not_there(parts: Parts, queue: Queue) -> Non
     other = editor(parts, "another")
     for act in (
         lambda: editing.change(other, job, Change(title="x")),
-        lambda: editing.change_text(other, job, 0, "x"),
-        lambda: editing.reassign(other, job, 0, "S1"),
+        lambda: editing.correct(other, job, 0, text="x"),
+        lambda: editing.correct(other, job, 0, speaker="S1"),
         lambda: editing.rename(other, job, "S1", "x"),
         lambda: editing.merge(other, job, "S1", "S2"),
         lambda: editing.find_speakers(other, job, Speakers()),
@@ -110,12 +130,12 @@ def test_what_makes_no_sense_is_refused(parts: Parts, queue: Queue) -> None:
         with pytest.raises(BadRequest):
             editing.change(who, job, wanted)
     with pytest.raises(BadRequest):
-        editing.change_text(who, job, 0, "  ")
+        editing.correct(who, job, 0, text="  ")
     with pytest.raises(BadRequest):
-        editing.reassign(who, job, 0, "Anna")
+        editing.correct(who, job, 0, speaker="Anna")
     for position in (-1, 4):
         with pytest.raises(UnknownPlace):
-            editing.change_text(who, job, position, "x")
+            editing.correct(who, job, position, text="x")
     with pytest.raises(UnknownPlace):
         editing.rename(who, job, "S9", "x")
     assert revision(queue, job) == (0, 0)
@@ -130,7 +150,7 @@ def test_many_changes_of_words_are_looked_into_once(
     who = Editor(queue, waits, Client())
     before = len(made.asked)
     for text in ("One.", "Two.", "Three."):
-        editing.change_text(who, job, 0, text)
+        editing.correct(who, job, 0, text=text)
     shown = reading.shown(queue.database, "local", job, "summary")
     assert shown.stale
     with queue.database.read() as connection:
@@ -159,7 +179,7 @@ def test_a_meeting_in_the_archive_keeps_what_was_found(
     editing.change(editor(parts), job, Change(title="Old"))
     editing.rename(editor(parts), job, "S1", "Anna")
     with pytest.raises(Archived):
-        editing.change_text(editor(parts), job, 0, "x")
+        editing.correct(editor(parts), job, 0, text="x")
     with pytest.raises(Archived):
         editing.merge(editor(parts), job, "S1", "S2")
     editing.find_speakers(editor(parts), job, Speakers())

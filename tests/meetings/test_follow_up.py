@@ -112,21 +112,37 @@ def test_who_saved_a_search_is_told_once_all_is_known(
             url = "https://example.org/hook"
             saved.save(connection, "local", q, q, webhook=url, key=None, now=1.0)
     job = hold(queue, settings=settings)
-
-    def told() -> list[str]:
-        with queue.database.read() as connection:
-            chosen = sa.select(deliveries.c.body).where(deliveries.c.event == saved.EVENT)
-            bodies = list(connection.scalars(chosen))
-        return [msgspec.json.decode(body)["data"]["meeting"]["id"] for body in bodies]
-
     if settings.follow_up:
-        assert told() == []
+        assert told(queue) == []
     work(parts)
-    assert told() == [job]
-    editing.change_text(editor(parts), job, 0, "Good evening about the budget.")
+    assert told(queue) == [job]
+    editing.correct(editor(parts), job, 0, text="Good evening about the budget.")
     editing.find_out(editor(parts), job)
     work(parts)
-    assert told() == [job], "nobody is told twice of one meeting"
+    assert told(queue) == [job], "nobody is told twice of one meeting"
+
+
+def told(queue: Queue) -> list[str]:
+    """Meetings of which somebody who saved a search is told."""
+    with queue.database.read() as connection:
+        chosen = sa.select(deliveries.c.body).where(deliveries.c.event == saved.EVENT)
+        bodies = list(connection.scalars(chosen))
+    return [msgspec.json.decode(body)["data"]["meeting"]["id"] for body in bodies]
+
+
+def test_who_saved_a_search_is_told_also_where_speakers_fail_and_nothing_follows(
+    parts: Parts, queue: Queue, made: Makers
+) -> None:
+    made.error = MediaGone("The media were removed.")
+    with queue.database.write() as connection:
+        url = "https://example.org/hook"
+        saved.save(connection, "local", "a", "budget", webhook=url, key=None, now=1.0)
+    only = MeetingSettings(follow_up=True, diarize="on", findings=())
+    parts.settings = parts.settings.model_copy(update={"meetings": only})
+    job = hold(queue, settings=only)
+    assert work(parts) == ["speakers", "insight"]
+    assert made.asked == ["speakers None-None"], "nothing else is found out"
+    assert told(queue) == [job]
 
 
 @pytest.mark.usefixtures("made")
@@ -143,8 +159,8 @@ def test_finding_speakers_again_keeps_labels_names_and_what_people_said(
     work(parts)
     who = editor(parts)
     editing.rename(who, job, "S2", "Ben")
-    editing.reassign(who, job, 4, "S2")
-    editing.change_text(who, job, 3, "Anna sends the figures by Friday.")
+    editing.correct(who, job, 4, speaker="S2")
+    editing.correct(who, job, 3, text="Anna sends the figures by Friday.")
     # Found in another order, under other labels, and a little later.
     made.turns = (Turn(0.0, 5.5, "x"), Turn(5.5, 7.9, "y"), Turn(7.9, 20.0, "x"))
     asked = editing.find_speakers(who, job, Speakers(max_speakers=2))
@@ -226,7 +242,7 @@ def test_channels_that_were_heard_apart_are_speakers(
     assert work(parts) == ["speakers", "insight"]
     assert [label for label, _ in speakers(queue, job)] == ["S1", "S2", "S1"]
     assert "speakers None-None" not in made.asked
-    editing.reassign(editor(parts), job, 2, "S3")
+    editing.correct(editor(parts), job, 2, speaker="S3")
     editing.find_speakers(editor(parts), job, Speakers())
     work(parts)
     assert [label for label, _ in speakers(queue, job)] == ["S1", "S2", "S3"]

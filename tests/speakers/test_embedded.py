@@ -17,7 +17,7 @@ from tests.speakers.conftest import Made
 from hansard.audio.vad import find_speech
 from hansard.config import VadSettings
 from hansard.speakers import activity, changes, features, gaussians, mixtures, paths
-from hansard.speakers.diarizer import SpeakerHints, Turn
+from hansard.speakers.diarizer import SpeakerHints, Turn, overlaps
 from hansard.speakers.embedded import Embedded
 from hansard.speakers.error_rate import Faults, faults
 from hansard.speakers.rttm import read
@@ -47,6 +47,25 @@ def test_three_made_voices_are_told_apart(meeting: Made) -> None:
     assert len(answer.voices) == 3
     assert faults(meeting.truth, answer.turns, collar=0.25).rate < 0.05
     assert faults(meeting.truth, answer.turns).rate < 0.1
+
+
+def test_where_two_speak_at_once_both_are_given() -> None:
+    import speakers
+
+    people = (speakers.FIONA, speakers.KARL, speakers.LINDA)
+    plan = speakers.Plan("test", people, 1.5, 4, -55, -70, 0.0, 2.0, 0.6, 0.2)
+    pcm, said = speakers.made(plan)
+    truth = [Turn(one.start, one.end, one.speaker) for one in said.sentences]
+    answer = Embedded().diarize([pcm])
+    there, marked = overlaps(truth), answer.overlap
+    both = sum(max(0.0, min(a[1], b[1]) - max(a[0], b[0])) for a in there for b in marked)
+    assert both >= 0.8 * sum(end - start for start, end in marked)
+    assert both >= 0.3 * sum(end - start for start, end in there)
+
+
+def test_what_repeats_to_the_bit_is_no_new_speaker(meeting: Made) -> None:
+    answer = Embedded().diarize([meeting.audio, meeting.audio // 2] * 4)
+    assert len(answer.voices) == 3
 
 
 def test_hints_are_kept(meeting: Made) -> None:
@@ -142,6 +161,12 @@ def test_stretches_of_one_voice_are_grouped_and_bounds_are_kept() -> None:
     again = gaussians.added(parts, gaussians.grouped(parts, shared))
     assert again.counts.tolist() == [800, 800, 800]
     np.testing.assert_allclose(gaussians.room(again), shared)
+
+
+def test_copies_share_the_first_of_them() -> None:
+    stretches = [voiced(seed, seed % 2, 150) for seed in range(4)]
+    parts = gaussians.summaries([*stretches, stretches[2], stretches[0]])
+    assert gaussians.distinct(parts, gaussians.room(parts)).tolist() == [0, 1, 2, 3, 2, 0]
 
 
 def test_the_cut_is_where_the_voice_changes() -> None:

@@ -24,7 +24,7 @@ from hansard.errors import (
     UnknownVoice,
 )
 from hansard.meetings import editing, reading
-from hansard.meetings.editing import TEXT, Editor
+from hansard.meetings.editing import TEXT
 from hansard.meetings.requests import Speakers
 from hansard.meetings.turns import SPEAKER
 from hansard.model import Segment
@@ -125,21 +125,11 @@ async def correct(request: Request, job: str, position: int) -> Response:
     if wanted.text is None and wanted.speaker is None:
         raise BadRequest("Nothing is to be changed.", hint="Send text, speaker, or both.")
     _see_that_it_may_be(position)
-    made = await at.write(_correct, who, job, position, wanted, revision)
+    made = await at.write(
+        editing.correct, who, job, position,
+        text=wanted.text, speaker=wanted.speaker, revision=revision,
+    )  # fmt: skip
     return answer(_line(Line(position, made), words=True))
-
-
-def _correct(
-    who: Editor, job: str, position: int, wanted: shapes.SegmentChange, revision: int | None
-) -> Segment:
-    made: Segment | None = None
-    if wanted.text is not None:
-        made = editing.change_text(who, job, position, wanted.text, revision=revision)
-        revision = None
-    if wanted.speaker is not None:
-        made = editing.reassign(who, job, position, wanted.speaker, revision=revision)
-    assert made is not None
-    return made
 
 
 def _see_that_it_may_be(position: int) -> None:

@@ -196,10 +196,8 @@ def edit(
             templates.named(makers.templates_in(house.settings.data), kind)
         if given:
             editing.change(who, row.job, msgspec.convert(given, editing.Change))
-        if segment is not None and text is not None:
-            editing.change_text(who, row.job, segment, text)
-        if segment is not None and speaker is not None:
-            editing.reassign(who, row.job, segment, speaker)
+        if segment is not None:
+            editing.correct(who, row.job, segment, text=text, speaker=speaker)
     print(f"{row.job} is changed")
 
 

@@ -52,6 +52,15 @@ def last_of_month(year: int, month: int) -> int:
     return calendar.monthrange(year, month)[1]
 
 
+def nth_weekday(year: int, month: int, wanted: int, which: str) -> date:
+    """The ``1th`` to ``4th``, or the ``last``, Monday (0) to Sunday (6) of a month."""
+    if which == "last":
+        last = date(year, month, last_of_month(year, month))
+        return last - timedelta(days=(last.weekday() - wanted) % WEEK)
+    first = date(year, month, 1)
+    return first + timedelta(days=(wanted - first.weekday()) % WEEK + WEEK * (int(which[0]) - 1))
+
+
 def made(year: int, month: int, day: int) -> date | None:
     """The date, if there is one."""
     try:

@@ -49,7 +49,8 @@ _MONTHS = {
 _BY_DAYS = {
     "en": {"the day after tomorrow": 2, "the day before yesterday": -2, "tomorrow": 1, "today": 0,
            "tonight": 0, "this morning": 0, "this afternoon": 0, "this evening": 0,
-           "yesterday": -1, "by the end of the day": 0, "end of day": 0, "end of the day": 0},
+           "yesterday": -1, "by the end of the day": 0, "end of day": 0, "end of the day": 0,
+           "close of play": 0, "close of business": 0},
     "de": {"übermorgen": 2, "vorgestern": -2, "heute": 0, "gestern": -1, "morgen früh": 1,
            "morgen": 1},
     "fr": {"après-demain": 2, "après demain": 2, "avant-hier": -2, "demain": 1,
@@ -66,6 +67,7 @@ _NOT_PAST = re.compile(
     r"\b(?:will|going to|gonna|can|could|would|should|must|please|need|needs|let's|let us|have to|"
     r"has to|by|until|before|next|tomorrow|if|wird|werden|bis|avant|antes)\b|'ll\b"
 )
+_WILL = re.compile(r"'ll\b|\b(?:will|going to|gonna|let me|can|could|shall|please)\b")
 _BEFORE_END = r"(?=\s*(?:$|[,.;:?!]|\b(?:and|or|but|at|if|then|because|so|when|to|for|we|i)\b))"
 
 
@@ -162,18 +164,79 @@ def _english(months: dict[str, int], days: dict[str, int]) -> Iterator[_Rule]:
         re.compile(
             rf"\b(?:{week}) ?,? the (\d\d?)th\b(?! floor)"
             rf"|\b(?:on|by|before|until|till|from|since|of) the (\d\d?)th\b{_BEFORE_END}"
+            rf"|\b(?:for|after|than|make|to) the ([4-9]|[12]\d|3[01])th\b{_BEFORE_END}"
         ),
         _nth,
     )
+    yield _english_nth_weekday(months, days)
     yield from _english_edges(months)
+    yield _english_weeks_on(days)
     yield from _english_spans(days)
+    yield from _english_soon()
     yield _english_weekdays(days)
     yield _english_stretches()
     yield _english_months(months)
 
 
+def _english_nth_weekday(months: dict[str, int], days: dict[str, int]) -> _Rule:
+    """``the last Sunday in June``."""
+
+    def resolve(found: re.Match[str], held: date | None, _: bool) -> _Resolved:
+        if not held:
+            return None, None, False
+        year, month = calendar.nearest_month(held, months[found[3]])
+        return _day(calendar.nth_weekday(year, month, days[found[2]], found[1]))
+
+    return (
+        re.compile(rf"\b(last|[1-4]th) ({'|'.join(days)}) (?:in|of) ({'|'.join(months)})\b"),
+        resolve,
+    )
+
+
+def _english_weeks_on(days: dict[str, int]) -> _Rule:
+    """``a week on Friday``, ``Friday week``, ``a fortnight tomorrow``."""
+
+    def resolve(found: re.Match[str], held: date | None, _: bool) -> _Resolved:
+        if not held:
+            return None, None, False
+        more = 14 if "fortnight" in found[0] or found["count"] == "2" else 7
+        name = found["day"] or found["alone"]
+        if name in days:
+            held = calendar.weekday(held, days[name], "coming") or held
+        return _day(calendar.plus(held, more + (name == "tomorrow")))
+
+    name = f"{'|'.join(days)}|tomorrow|today"
+    return (
+        re.compile(
+            rf"\b(?P<count>a|2) (?:weeks?|fortnight) (?:on )?(?P<day>{name})\b"
+            rf"|\b(?P<alone>{name}) (?:week|fortnight)\b"
+        ),
+        resolve,
+    )
+
+
+def _english_soon() -> Iterator[_Rule]:
+    """``I'll ring them in the morning``, ``at the weekend``: what is meant depends on the tense."""
+
+    def morning(found: re.Match[str], held: date | None, _: bool) -> _Resolved:
+        before = found.string[: found.start()]
+        if not _WILL.search(before) or re.search(r"(?:\d|o'clock|every day|early) $", before):
+            return _NONE
+        return _day(calendar.plus(held, 1) if held else None)
+
+    yield re.compile(r"\bin the morning\b"), morning
+
+    def weekend(_: re.Match[str], held: date | None, past: bool) -> _Resolved:
+        if not held:
+            return None, None, True
+        sunday = calendar.plus(held, (-7 if past else 0) + 6 - held.weekday())
+        return _day(sunday)[0], sunday, past
+
+    yield re.compile(r"\b(?:at|over|on|by|before|after) the weekend\b"), weekend
+
+
 def _nth(found: re.Match[str], held: date | None, past: bool) -> _Resolved:
-    number = int(found[1] or found[2])
+    number = int(found[1] or found[2] or found[3])
     if not 1 <= number <= 31:
         return _NONE
     return _day(calendar.of_this_month(held, number, "past" if past else "") if held else None)

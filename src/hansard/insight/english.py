@@ -24,7 +24,8 @@ _DOING = (
     "fixed))(?! bit\\b)|"
     "give (?:notice|@\\S+|(?:him|her|them|\\w+ \\w+) (?:a call|a ring|notice|the))|go (?:through|"
     "over|back to) the|"
-    "go and (?:get|find|see|ask|buy|fetch|check) |hand (?:in|out|over)|hang|hire|implement|"
+    "go and (?:get|find|see|ask|buy|fetch|check) |hand (?:in|out|over)(?! to @)|hang|hire|"
+    "implement|"
     "improve|inform|inspect|install|"
     "interview|investigate|"
     "invite|issue|let (?:@\\S+|him|her|them|the \\w+(?: \\w+)?|everyone|everybody) know|liaise|"
@@ -34,7 +35,8 @@ _DOING = (
     "measure|mend|migrate|move|negotiate|note down|notify|order|organi[sz]e|paint|pay|phone|"
     "pick up|"
     "plan(?! to)|post|prepare|print|process|produce|propose|provide|publish|"
-    "put (?:the|a|an|it|them|this|that|together|in|up)|re-?write|record|recruit|register|remind|"
+    "put (?:the|a|an|it|them|this|that|together|in|up)(?! (?:another|this|that) way\\b|"
+    " to you\\b)|re-?write|record|recruit|register|remind|"
     "remove|"
     "renew|rent|repair|replace|reply|report back|reserve|research|return|review|revise|ring|rework|"
     "run (?:the|a|some|those|these)|scan|schedule|send|set up|share(?! (?:your|my) screen)|sign|"
@@ -43,7 +45,7 @@ _DOING = (
     "tell (?!you\\b|me\\b|us\\b|the truth)|test|tidy|train|transfer|translate|try out|type up|"
     "update|"
     "upload|verify|have a (?:look|word|chat) (?:at|into|with)|work (?:on|out)|write|double-check|"
-    "escalate|brief|message|nudge|ping|text|rewrite|"
+    "escalate|brief|message|nudge|ping|text|rewrite|double check|cancel|"
     "sketch|swap|fetch|track down|walk (?:@\\S+|him|her|them|the \\w+) through|raise (?:it|this|"
     "that) with|"
     # a verb and its little word, with something between them
@@ -63,6 +65,31 @@ _ADVERB = (
     r"(?:(?:also|just|then|definitely|certainly|probably|quickly|personally|gladly|please|still|"
     r"now|simply|both|all|go ahead and|try and|try to|be sure to|make sure to|be happy to|"
     r"be glad to) )*"
+)
+_IDLE = (
+    # verbs that a commitment or a request may have and that are no work: talk about talk, and moods
+    "accept|admit|agree|allow|answer|assume|be|bear|begin|believe|bet|bite|blame|bore|buy that|"
+    "call (?:it|that)|come|confess|cut (?:you|it)|deny|die|drink|eat|enjoy|excuse|explain|feel|"
+    "forget|forgive|get|give|go|grant|guess|hang on|hate|have|hear|hold|imagine|join|keep|know|"
+    "leave|manage|raise my|drop the subject|share (?:my|your) screen|hand over to|"
+    "buy (?:that|this|the) (?:argument|story|theory|idea)|"
+    "let (?:you|me|us)|like|live|look|lose|love|make (?:it|this|that)|mean|mention (?:that|"
+    "this)|miss|need|never|not|pass|pretend|promise|put (?:it|that|this) (?:this|that|another|to|"
+    "differently|like)|quote|read|refer|regret|remember|remind (?:you|me|us|everybody|everyone)|"
+    "repeat|rest|risk|say|second|see|show|skip|spare|stand|start|stay|stop|suppose|survive|swear|"
+    "take (?:that|it|this|any|your word|a (?:seat|look|guess|breath)|the (?:blame|point|hint|"
+    "first|second|next|rest|question))|talk|tell|thank|think|try|turn|"
+    "understand|use|wait|walk|want|warn|watch|wish|wonder|"
+    "unmute|mute"
+)
+_OBJECT = (
+    r"(?:it|this|that|them|these|those|him|her|one|some|everybody|everyone|@[\w'-]+|"
+    r"(?:the|a|an|my|your|our|his|their|another|both|all the|some) \w+)"
+)
+_WORK = (
+    # any other verb that does something to something: "mention it to her", "strim the edges"
+    rf"{_ADVERB}(?!(?:{_IDLE})\b)[a-z]{{3,}} (?:(?:up|out|off|down|in|over|on|round|back|with|to|"
+    rf"for|at) )?{_OBJECT}\b(?! (?:way|moment|question|point)\b)"
 )
 _DO = rf"{_ADVERB}(?:{_DOING})\b"
 _DO_SOME = rf"{_ADVERB}(?:{_WEAK})\b"
@@ -94,11 +121,78 @@ _REQUEST = (
     r"i'd like you to|i want you to|i need you to|please) "
 )
 
+_SOMEBODY = r"(?:somebody|someone|anybody|anyone|one of (?:us|you)|a volunteer)"
 _TASKS = (
     TaskRule(re.compile(_I_WILL + _DO), "speaker"),
+    TaskRule(re.compile(rf"\b(?:i'll|i will|i'm going to|i am going to|i'm gonna) {_WORK}"),
+             "speaker"),
+    TaskRule(re.compile(rf"\bi could (?:{_DO}|{_WORK})(?!.* if\b)"), "speaker", needs_due=True),
+    TaskRule(
+        re.compile(
+            r"\b(?:you|they|we|everybody|everyone)(?:'ll| will) (?:get|have|hear|see)\b(?! no\b)"
+            r".* from me\b|\bleave (?:the |that |this )?\w+ (?:to|with) me\b"
+        ),
+        "speaker",
+    ),
+    TaskRule(
+        re.compile(r"\byou(?:'ll| will) (?:get|have) (?:it|them|that|one|the \w+|my \w+)\b"),
+        "speaker",
+        needs_due=True,
+    ),
     TaskRule(re.compile(_I_WILL_BY + _DO_SOME), "speaker", needs_due=True),
     TaskRule(re.compile(rf"{_WHO}{_WILL}{_DO}"), "named", third=True),
     TaskRule(re.compile(rf"{_WHO}{_WILL}{_DO_SOME}"), "named", needs_due=True, third=True),
+    TaskRule(re.compile(rf"{_WHO}{_WILL}{_WORK}"), "named", needs_due=True, third=True),
+    TaskRule(
+        re.compile(
+            rf"^(?:(?:so|and|okay|right|then) )*{_WHO} (?:.* )?(?:that's|this is|that is|"
+            r"this one's|that one's|it's) (?:one for you|yours(?! (?:on|in|at|over|there|too)\b)|"
+            r"your job|down to you|up to you to)\b"
+            rf"|{_START}(?P<whom>@[\w'-]+) you're (?:on|doing|in charge of|down for) (?:the|that|"
+            r"this|\w+s)\b(?! (?:list|phone|line|agenda|wrong|right|same|other|team|board|way)\b)"
+            r"|\b(?:that's|this is|that is) (?:one|a job|something) for (?P<whose>@[\w'-]+)"
+            r"|\bput (?P<put>@[\w'-]+) down for\b"
+        ),
+        "named",
+    ),
+    TaskRule(
+        re.compile(
+            rf"{_WHO} (?:then |so |maybe |perhaps )?(?:can|could) i (?:just )?leave .* (?:with|to) "
+            r"you\b"
+            r"|(?P<whom>@[\w'-]+) (?:can|could) i (?:ask you to|put you down for)\b"
+        ),
+        "named",
+        asks=True,
+    ),
+    TaskRule(
+        re.compile(
+            rf"{_START}{_WHO} (?:{_DO}|{_WORK}).* (?:would|will|can|could) you(?: please)?$"
+        ),
+        "named",
+        asks=True,
+    ),
+    TaskRule(
+        re.compile(
+            rf"^(?:(?:so|and|okay|right|then) )*{_WHO} (?:then |so |maybe |perhaps )?"
+            rf"(?:can|could|will|would) you (?:please )?{_WORK}"
+        ),
+        "named",
+        asks=True,
+    ),
+    TaskRule(
+        re.compile(
+            rf"\b(?:i|we)(?:'d| would)?(?: still| also| really| just)? (?:need|want|like) "
+            rf"{_SOMEBODY} (?!.* (?:to|with)$)(?:who can |who could |to )(?:{_DO}|{_WORK})"
+        ),
+        "nobody",
+    ),
+    TaskRule(
+        re.compile(
+            rf"\b{_SOMEBODY}(?: (?:still |also |really )?(?:needs? to|has to|had better|will have "
+            rf"to)|'s got to|'s going to have to) (?:{_DO}|{_WORK})"
+        ),
+        "nobody",
+    ),
     TaskRule(re.compile(rf"{_WHO} (?:please )?{_YOU_WILL}{_DO}"), "named"),
     TaskRule(
         re.compile(rf"{_WHO} (?:then |so |maybe |perhaps )?{_REQUEST}(?:please )?{_DO}"),
@@ -129,7 +223,8 @@ _TASKS = (
     ),
     TaskRule(
         re.compile(
-            r"\bi(?:'ll| can| will) (?:do|take|handle|take care of) (?:that|this|it)\b(?! back\b)"
+            r"\bi(?:'ll| can| will) (?:do|take|handle|take care of|see to) (?:that|this|it)\b"
+            r"(?! back\b| as\b)"
             r"|\bleave (?:that|it|this) (?:with|to) me\b|\bi'm on it\b"
         ),
         "speaker",
@@ -150,6 +245,7 @@ _TASKS = (
             rf"(?:needs? to|has to|have to|must|'ve got to|ought to) {_DO}"
         ),
         "nobody",
+        third=True,
     ),
     TaskRule(re.compile(rf"\bwe've got to {_DO}"), "nobody"),
     TaskRule(re.compile(rf"\bwe(?: should| will|'ll) {_DO}"), "nobody", needs_due=True),
@@ -190,7 +286,25 @@ _CHOOSE = (
     r"choose|pick|use|drop|cancel|postpone|scrap|adopt|approve|accept|reject|offer|hire|buy|"
     r"do (?:it|that|both|the \w+) (?:that way|this way|then)|do (?:that|it) then|switch to|"
     r"move (?:it|that|this|the \w+|forward|ahead)|leave it at|put (?:it|that) off|close it|"
-    r"make it \w+|agree (?:on|that|to)|have the \w+"
+    r"make it \w+|agree (?:on|that|to)|have the \w+|"
+    r"(?:push|park|shelve|ditch|split|cap|raise|lower|sell|bin) (?:it|that|this|them|the \w+)|"
+    r"leave (?:it|that|them|things|the \w+) (?:as|alone|out|off|how)|go back to|hold off|"
+    r"bring (?:it|that|the \w+) forward|call (?:it|the \w+) off|wait (?:until|till|for)"
+)
+_CHOOSING = (
+    r"(?:keeping|dropping|scrapping|cancelling|canceling|postponing|ditching|sticking (?:with|to)|"
+    r"parking|shelving|going (?:with|for)|calling (?:it|the \w+) off|buying|"
+    r"selling|switching|hiring)"
+)
+_AGREEING = (
+    r"^(?:fine|okay|ok|good|all right|alright|agreed|great|done|settled|right|very well) "
+    r"(?:(?:fine|okay|good|all right|then|so|and) )*"
+)
+_NOT_HABIT = (
+    # "okay we go with the school every year" says what is, not what is to be
+    r"(?!.*\b(?:as usual|usually|normally|always|every (?:day|week|month|year|night|time)|"
+    r"at the moment|these days|last (?:time|week|month|year)|on (?:mon|tues|wednes|thurs|fri|satur|"
+    r"sun)days)\b)"
 )
 _DECIDED = re.compile(
     rf"{_US}(?:decided|agreed|resolved|concluded|voted|chosen|opted|settled) "
@@ -212,9 +326,12 @@ _DECIDED = re.compile(
     r"|\blet's do (?:that|it|this)$"
     r"|\bwe(?:'ll| will)? give (?:\S+ ){1,4}a (?:go|try|shot|chance)\b"
     r"|^(?:(?:so|okay|ok|right|good|fine|all right|alright|well|then) )*"
-    r"(?!that|what|how|as|so|where|because|if|yes|no|i think)(?:\S+ ){1,4}it is(?: then\b| from\b|"
-    r"$)"
-    r"|^(?:(?:so|okay|ok|right|good|fine|all right|alright|well) )+we're (?:not )?(?!talking|going|"
+    r"(?!that|what|how|as|so|where|there|here|because|if|yes|no|i think)"
+    r"(?:\S+ ){1,4}(?<!how )(?<!what )it is"
+    r"(?: then\b| from\b| until\b|"
+    r" till\b| for (?:now|this|the)\b| this (?:year|time)\b|$)"
+    r"|^(?:(?:so|okay|ok|right|good|fine|all right|alright|well) )+"
+    r"(?!.*\bat the moment\b)we're (?:not )?(?!talking|going|"
     r"trying|looking|waiting|having|getting|doing|being|thinking|hoping|living|running|working|"
     r"seeing|"
     r"losing|meeting|starting|coming|paying|facing|dealing|missing|asking|wondering)\w+ing\b"
@@ -222,7 +339,20 @@ _DECIDED = re.compile(
     r"(?:\w+ed|as (?:it|they) (?:is|are))\b"
     r"|^(?:(?:so|okay|ok|right|then|good|fine|all right|alright|well|and) )+"
     r"we (?:replace|keep|take|buy|pause|cancel|postpone|move|use|choose|hire|stop|leave|raise|"
-    r"cut)\b"
+    r"cut)\b(?! (?:here|there)\b)"
+    rf"|{_AGREEING}{_NOT_HABIT}we (?:push|pull|park|drop|scrap|shift|sell|close|switch|ditch|split|"
+    r"cap|trim|shorten|stick|go (?:with|for)|bring)\b"
+    rf"|{_NOT_HABIT}\bso we're (?:not )?{_CHOOSING}\b{_NOT_HABIT}"
+    rf"|{_AGREEING}{_NOT_HABIT}we're (?:not )?{_CHOOSING}\b"
+    rf"|{_AGREEING}{_NOT_HABIT}(?:the|our) (?:\S+ ){{1,4}}(?:goes (?:up|down|to|"
+    r"out|back)|moves|becomes|drops|rises|shuts|stops)\b"
+    r"|^(?:(?:so|okay|ok|right|fine|well|then) )*we(?:'ll| will) (?!(?:see|talk|hear|know|find|"
+    r"need|have|be|discuss|get)\b)\w+ (?:it|that|this|them|the \w+)(?: \w+){0,2} then\b"
+    r"(?! (?:we|i|you|he|she|they|it)\b)"
+    r"|\bthat settles it\b|\bthat's (?:that )?(?:settled|decided|agreed)(?: then)?$"
+    rf"|{_AGREEING}(?:i'm sold )?no more (?!(?:questions|comments|news|of|than|time|points)\b)\w+"
+    r"|^(?:so |okay |well )*i'm sold no more \w+"
+    r"|^(?:\S+ ){0,6}(?:nobody|no one)(?:'s| is)? against(?: it| that)? so (?:that's|it's|we)\b"
     r"|\bwe (?:won't|will not|will no longer|are no longer going to) .+ any ?(?:more|longer)\b"
     r"|\bwe will no longer\b|\bfrom now on (?!it's been)"
     r"|^(?:(?:so|okay|ok|right|then|and|therefore) )+.{0,60}\b(?:is|are) (?:hereby |therefore |"
@@ -248,7 +378,9 @@ _DECIDED_NOT = re.compile(
 _INTRODUCED = re.compile(
     r"\b(?:make a decision|come to a decision|here's the decision|here is the decision|"
     r"let's decide|let us decide|my decision is|here's what we(?:'ll| will)? do|"
-    r"what we(?:'ll| will) do is|so we decide|put it to the vote)\b"
+    r"what we(?:'ll| will) do is|so we decide|put it to the vote|hands up for|all in favou?r|"
+    r"any objections|(?:anybody|anyone) (?:dead |really )?against|is everyone happy|"
+    r"is everybody happy|everybody happy with|everyone happy with)\b"
 )
 _TOGETHER = re.compile(r"^(?:(?:so|okay|then|and) )*we(?:'ll| will| won't| are going to)\b")
 

@@ -44,8 +44,10 @@ _TIMES = vocabulary(
 _NAMED = vocabulary(
     "number version room line page chapter item section bus flight act bill resolution "
     "article paragraph row ward line step phase slide question team floor track platform "
-    "grade form nummer zimmer seite linie numéro salle page ligne número página in since"
+    "grade form nummer zimmer seite linie numéro salle page ligne número página"
 )
+_BEFORE_YEAR = vocabulary("in since")
+_WHOM = vocabulary("them those these us you the our my your")
 
 _SHARE = r"(?:percent|per cent|%|prozent|pour 100|pour cent|por 100|por ciento)"
 _MONEY_WORD = "|".join(re.escape(word) for word in _CURRENCIES if word.isalpha())
@@ -94,12 +96,15 @@ def _value(match: re.Match[str], before: list[str], stop: frozenset[str]) -> str
         return f"{match['number']} %"
     previous = before[-2] if len(before) > 1 and not before[-1] else before[-1]
     noun = match["noun"] or ""
-    if previous in _NAMED or noun in _TIMES or _is_number(previous):
+    year = number in range(1900, 2101)
+    named = previous in _NAMED or (previous in _BEFORE_YEAR and year)
+    if named or noun in _TIMES or _is_number(previous):
         return None
+    if noun == "of" and match["noun2"] in _WHOM and number >= SMALLEST_COUNT:
+        return match["number"]
     if noun and noun not in stop:
         least = 0 if noun in _MEASURES else SMALLEST_COUNT
         return f"{match['number']} {noun}" if number >= least else None
-    year = number in range(1900, 2101)
     return match["number"] if number >= SMALLEST_BARE and not year else None
 
 

@@ -63,6 +63,8 @@ _NEVER = vocabulary(
 )
 
 _TOKEN = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:['’-][^\W\d_]+)*")  # noqa: RUF001  (as typed)
+_IS = re.compile(r" (?:going|gonna|supposed|happy|down|on (?:the|it)|doing|to)\b", re.IGNORECASE)
+"""After a name and ``'s``: a verb, and not what is somebody's."""
 
 
 class Tagged(Value, frozen=True):
@@ -115,6 +117,11 @@ class Names:
             gap = sentence.text[last : found.start()]
             last = found.end()
             name = self._name(word, first=number == 0)
+            is_ = ""
+            if name is None and small.endswith("'s") and _IS.match(sentence.text, found.end()):
+                # "Anna's going to": the name, and a verb; "Anna's report" is somebody's
+                name = self._name(word[:-2], first=number == 0)
+                is_ = " is" if name else ""
             if title and small.isalpha() and (name is None or small in self._only_surname):
                 name = f"{title.capitalize()} {word.capitalize()}"
             title = small if small in _TITLES else ""
@@ -125,6 +132,7 @@ class Names:
                 people[small] = name
                 if out and out[-1] == small:
                     continue  # "Mary Ann" is one person
+                small += is_
             if re.search(r"[,;:()\u2013\u2014]", gap):
                 breaks.append(length)
             out.append(small)

@@ -102,6 +102,9 @@ _ES = _Numerals(
 )
 _NUMERALS = {"en": _EN, "de": _DE, "fr": _FR, "es": _ES}
 
+_SHORT_SCALES = {"grand": 1000, "k": 1000, "dozen": 12}
+"""Of English, only behind another number."""
+
 _AMBIGUOUS = frozenset({"cent", "ciento", "un", "eins"})
 """Number words that stand alone for something else: ``pour cent``, an article."""
 
@@ -130,6 +133,18 @@ def spoken(text: str, language: str | None) -> str:
 
 def _number(words: list[str], at: int, numerals: _Numerals) -> tuple[str, int]:
     """The number that begins here, in digits, and where it ends; nothing: where it began."""
+    written, after = _counted(words, at, numerals)
+    if numerals is not _EN or after == at or written.endswith("th"):
+        return written, after
+    value = float(written)
+    if words[after : after + 3] == ["and", "a", "half"] and value < 1000:
+        value, after = value + 0.5, after + 3
+    scale = {**_EN.scales, **_SHORT_SCALES}.get(words[after] if after < len(words) else "", 1)
+    return _written(value * scale), after + (scale > 1)
+
+
+def _counted(words: list[str], at: int, numerals: _Numerals) -> tuple[str, int]:
+    """A number without what English may put behind it: ``and a half``, ``grand``."""
     digits = _DIGITS.match(words[at])
     if digits:
         value = _value(digits[1], comma=numerals.comma)
@@ -146,8 +161,12 @@ def _number(words: list[str], at: int, numerals: _Numerals) -> tuple[str, int]:
 def _indefinite(words: list[str], at: int) -> tuple[str, int]:
     """``half a million`` and ``a hundred``."""
     begin = words[at : at + 3]
-    if begin[:2] == ["half", "a"] and begin[-1] in {"million", "billion"}:
-        return _written(_EN.scales[begin[-1]] / 2), at + 3
+    if begin[:2] == ["half", "a"] and begin[-1] in {"million", "billion", "dozen"}:
+        return _written(({**_EN.scales, **_SHORT_SCALES})[begin[-1]] / 2), at + 3
+    if begin == ["a", "couple", "of"] and words[at + 3 : at + 4] in (["hundred"], ["thousand"]):
+        return _written(2 * _EN.scales[words[at + 3]]), at + 4
+    if begin[:2] == ["a", "dozen"]:
+        return "12", at + 2
     if begin[0] == "a" and len(begin) > 1 and begin[1] in _EN.scales:
         return _summed(words, at + 1, _Sum(_EN, 1.0), at)
     return "", at

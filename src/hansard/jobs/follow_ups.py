@@ -49,8 +49,12 @@ class Next(Value, frozen=True):
 
     then: str | None = None
     """The kind of follow-up that begins when this one has ended, well or not."""
+    otherwise: str | None = None
+    """The kind that begins when this one has failed or was cancelled, where ``then`` says none."""
     after: str | None = None
     """The follow-up whose end began this one."""
+    instead: bool = False
+    """It was begun by ``otherwise``: what would have come with a good end is to be made up for."""
 
 
 def of(connection: sa.Connection, parent: str) -> list[str]:
@@ -128,12 +132,17 @@ def go_on(connection: sa.Connection, ended: sa.Row[Any], *, now: float) -> None:
     Its parent need not be held: whoever removes that waits for the row that has ended here, and
     then looks again (``states.family``); and no other end asks for the very same.
     """
-    then = msgspec.json.decode(ended.request or "{}", type=Next).then
+    said = msgspec.json.decode(ended.request or "{}", type=Next)
+    then = said.then or (None if ended.state == "completed" else said.otherwise)
     if then is None:
         return
     parent = connection.execute(sa.select(jobs).where(jobs.c.id == ended.parent)).first()
-    if parent is not None:
-        add(connection, parent, then, Next(after=ended.id), now=now)
+    if parent is None:
+        return
+    asked = Next(after=ended.id, instead=said.then is None)
+    if asked.instead and connection.execute(_WAITING, {"of": parent.id, "sort": then}).first():
+        return  # one that waits does it all, and must not be asked for less
+    add(connection, parent, then, asked, now=now)
 
 
 def _let_go(connection: sa.Connection, job: str) -> None:

@@ -204,30 +204,49 @@ def change_many(
 # ── words ────────────────────────────────────────────────────────────────────────────────────
 
 
-def change_text(
-    editor: Editor, job: str, position: int, text: str, *, revision: int | None = None
+def correct(
+    editor: Editor,
+    job: str,
+    position: int,
+    *,
+    text: str | None = None,
+    speaker: str | None = None,
+    revision: int | None = None,
 ) -> Segment:
-    """Correct what was heard in a segment; its words keep their times as far as they stay.
+    """Correct what was heard in a segment, who said it, or both: all of it or nothing.
+
+    Words keep their times as far as they stay. The speaker is one of the meeting, or a new one.
 
     Raises:
         UnknownMeeting, Changed: see :func:`opened`.
         UnknownPlace: there is no such segment.
         Archived: the transcript is in the archive.
-        BadRequest: the text is empty or too long.
+        BadRequest: the text is empty or too long, or the speaker is no label like ``S1``.
     """
-    if not text.strip() or len(text) > 20_000 or "\0" in text:
+    if text is not None and (not text.strip() or len(text) > 20_000 or "\0" in text):
         raise BadRequest("A segment's text has 1 to 20,000 characters.")
+    if speaker is not None:
+        _see_that_it_is_a_label(speaker)
     with opened(editor, job, revision) as one:
         before = _segment(one, position)
-        after = retimed(before, text)
+        place = stretch(before.start, before.end)
+        after = before if text is None else retimed(before, text)
         if after.text != before.text:
-            transcripts.put(one.connection, job, position, after)
-            index.renew(one.connection, job, [position])
             count = one.row.words + _words(after) - _words(before)
             one.values["words"] = max(0, count)
-            one.words = True
-            place = stretch(before.start, before.end)
             one.note(TEXT, place, {"text": before.text}, {"text": after.text})
+        if speaker is not None and speaker != before.speaker:
+            after = replace(after, speaker=speaker)
+            seconds = before.end - before.start
+            if before.speaker is not None:
+                _spoke(one, before.speaker, -seconds)
+            _spoke(one, speaker, seconds)
+            was = None if before.speaker is None else Who(before.speaker)
+            one.note(SPEAKER, place, was, Who(speaker))
+        if one.touched:
+            transcripts.put(one.connection, job, position, after)
+            index.renew(one.connection, job, [position])
+            one.words = True
     return after
 
 
@@ -243,32 +262,6 @@ def _segment(one: Opened, position: int) -> Segment:
             hint=f"GET /api/v1/meetings/{one.job}/segments lists them.",
         )
     return found
-
-
-def reassign(
-    editor: Editor, job: str, position: int, speaker: str, *, revision: int | None = None
-) -> Segment:
-    """Say that a segment is somebody else's: a speaker of the meeting, or a new one.
-
-    Raises:
-        UnknownMeeting, Changed, UnknownPlace, Archived: see :func:`change_text`.
-        BadRequest: the speaker is no label like ``S1``.
-    """
-    _see_that_it_is_a_label(speaker)
-    with opened(editor, job, revision) as one:
-        before = _segment(one, position)
-        after = replace(before, speaker=speaker)
-        if before.speaker != speaker:
-            transcripts.put(one.connection, job, position, after)
-            seconds = before.end - before.start
-            if before.speaker is not None:
-                _spoke(one, before.speaker, -seconds)
-            _spoke(one, speaker, seconds)
-            index.renew(one.connection, job)
-            one.words = True
-            was = None if before.speaker is None else Who(before.speaker)
-            one.note(SPEAKER, stretch(before.start, before.end), was, Who(speaker))
-    return after
 
 
 def _spoke(one: Opened, label: str, seconds: float) -> None:

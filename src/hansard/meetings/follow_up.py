@@ -168,7 +168,8 @@ def _people(
 def insight(parts: Parts, unit: Unit, embed: Callable[[Job], None] = lambda _: None) -> None:
     """Make every finding that is wanted and not there yet, and write each as it is made.
 
-    ``embed`` makes the meeting found by its meaning, given the job.
+    ``embed`` makes the meeting found by its meaning, given the job. Where it stands in for speakers
+    that were the last to follow and failed, whoever saved a search is told, and that is all.
 
     Raises:
         Archived: the transcript is in the archive.
@@ -176,7 +177,11 @@ def insight(parts: Parts, unit: Unit, embed: Callable[[Job], None] = lambda _: N
     """
     job = unit.job
     assert job.parent is not None
+    parent = job.parent
     wanted = msgspec.json.decode(job.request or "{}", type=Insight)
+    if wanted.instead:
+        parts.queue.complete(unit, lambda connection: _tell_who_waits(connection, parent))
+        return
     database = parts.queue.database
     with database.read() as connection:
         meeting = meetings.row(connection, job.parent)
@@ -205,7 +210,6 @@ def insight(parts: Parts, unit: Unit, embed: Callable[[Job], None] = lambda _: N
         if error.trouble != "permanent":
             raise  # tried again: what was found is not made again
         _log.warning("meeting %s is not found by meaning: %s", job.parent, error.message)
-    parent = job.parent
     parts.queue.complete(unit, lambda connection: _tell_who_waits(connection, parent))
 
 

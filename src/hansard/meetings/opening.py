@@ -102,7 +102,8 @@ def follow(
         return False
     then = INSIGHT if settings.follow_up and settings.findings else None
     if apart:
-        asked = msgspec.structs.replace(wanted, then=then)
+        # Where nothing else follows, its failure still has somebody to tell: see follow_up.insight.
+        asked = msgspec.structs.replace(wanted, then=then, otherwise=INSIGHT)
         follow_ups.add(connection, parent, SPEAKERS, asked, now=now)
     elif then is not None:
         follow_ups.add(connection, parent, INSIGHT, Insight(), now=now)

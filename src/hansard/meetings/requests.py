@@ -24,6 +24,8 @@ class Speakers(Value, frozen=True):
     max_speakers: Count | None = None
     then: str | None = None
     """See ``jobs.follow_ups``."""
+    otherwise: str | None = None
+    """See ``jobs.follow_ups``."""
     asked: float | None = None
     """When a person asked for it: an older answer will not do."""
 
@@ -39,3 +41,5 @@ class Insight(Value, frozen=True):
     """When a person asked for it: what was found before will not do."""
     after: str | None = None
     """See ``jobs.follow_ups``."""
+    instead: bool = False
+    """See ``jobs.follow_ups``: nothing is to be found out, only told."""

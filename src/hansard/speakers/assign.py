@@ -21,6 +21,8 @@ _CLEAR = 0.5
 """Share of a word by which its speaker must be ahead of the one around it, to interrupt them."""
 _SHORT = 0.25
 """Seconds; a word no longer than this between two of somebody else's never is an interruption."""
+_ALIKE = 0.001
+"""Seconds by which two shares differ at most that are the same."""
 _INSTANT = 0.01
 """Seconds; engines give some words no length at all."""
 
@@ -95,11 +97,17 @@ class _Timeline:
                 distance, speaker = start - turn.end, turn.speaker
         return speaker
 
-    def speaker(self, start: float, end: float) -> tuple[str, dict[str, float]]:
-        """Whose stretch it is, and everybody's share of it."""
+    def speaker(self, start: float, end: float, before: str = "") -> tuple[str, dict[str, float]]:
+        """Whose stretch it is, and everybody's share of it; where two speak all of it, ``before``.
+
+        ``before`` is who had the word until then: who is talked over, goes on talking.
+        """
         shares = self.shares(start, max(end, start + _INSTANT))
         if not shares:
             return self.nearest(start, end), shares
+        most = max(shares.values())
+        if shares.get(before, 0.0) >= most - _ALIKE:
+            return before, shares
         return max(shares, key=lambda name: (shares[name], name)), shares
 
 
@@ -134,7 +142,9 @@ def _split(segment: Segment, timeline: _Timeline) -> Iterator[Segment]:
 
 def _speakers(words: Sequence[Word], timeline: _Timeline) -> list[str]:
     """The speaker of each word, without flicker."""
-    heard = [timeline.speaker(word.start, word.end) for word in words]
+    heard: list[tuple[str, dict[str, float]]] = []
+    for word in words:
+        heard.append(timeline.speaker(word.start, word.end, heard[-1][0] if heard else ""))
     speakers = [speaker for speaker, _ in heard]
     for index in range(1, len(words) - 1):
         around = speakers[index - 1]

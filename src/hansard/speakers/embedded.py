@@ -2,8 +2,8 @@
 
 In one pass over the audio its cepstra go to a file that is gone with the process, and Silero hears
 it. Then: where is speech (``activity``), where may the speaker change (``changes``), which pieces
-are one voice (``gaussians``), who speaks in each twentieth of a second (``paths``), and what does
-each sound like (``voiceprint``).
+are one voice (``gaussians``), who speaks in each twentieth of a second (``paths``), where do two
+(``overlap``), and what does each sound like (``voiceprint``).
 
 Memory does not grow with the audio but for a few numbers: 12 bytes a frame and 4 bytes a speaker
 for each 50 ms. Pieces are clustered in groups of :data:`_GROUP` first, and what is left of them, at
@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 
 from hansard import telemetry
 from hansard.model import SAMPLE_RATE
-from hansard.speakers import activity, changes, features, gaussians, paths, voiceprint
+from hansard.speakers import (
+    activity,
+    changes,
+    features,
+    gaussians,
+    overlap,
+    paths,
+    voiceprint,
+)
 from hansard.speakers.activity import Bounds
 from hansard.speakers.diarizer import (
     NO_HINTS,
@@ -52,8 +60,11 @@ _GROUP = 400
 """Pieces that are clustered with each other first: about ten minutes of speech."""
 _LEFT = 1_500
 """Summaries that are clustered all together at most."""
-_FIRST = 1.0
-"""Times the criterion's penalty in a group: what is joined there is joined for good."""
+_FIRST = 0.8
+"""Nats a frame that a voice may stray in a group: what is joined there is joined for good."""
+
+_NEAR = 30 * features.RATE
+"""Frames: those who speak no further from each other than this may speak at once."""
 
 _ROUNDS = 3
 """Models and path, made from each other; few recordings change after the second."""
@@ -161,7 +172,10 @@ def _told_apart(tape: _Tape, stretches: list[Bounds], hints: SpeakerHints) -> Di
     if not stretches:
         return Diarization((), (), tape.seconds)
     path = _followed(tape, stretches, _clustered(tape, stretches, hints), hints)
-    turns = list(_turns(stretches, path, tape.seconds))
+    turns = [
+        *_turns(stretches, path, tape.seconds),
+        *_turns(stretches, _seconded(tape, stretches, path), tape.seconds),
+    ]
     names = labels(turns)
     voices = [
         Voice(
@@ -201,27 +215,32 @@ def _clustered(
         )
     everything = gaussians.joined(parts)
     shared = gaussians.room(everything)
-    own = np.arange(len(pieces), dtype=np.intp)
-    groups = -(-len(pieces) // _GROUP)
-    if groups > 1:
-        own, everything = _grouped_first(everything, shared, groups)
-    final = gaussians.grouped(everything, shared, fewest=fewest, most=most)
+    own, left = _grouped_first(everything, shared)
+    final = gaussians.grouped(left, shared, fewest=fewest, most=most)
     return [(piece, int(final[label])) for piece, label in zip(pieces, own, strict=True)]
 
 
 def _grouped_first(
-    everything: gaussians.Summaries, shared: NDArray[np.float64], groups: int
+    everything: gaussians.Summaries, shared: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], gaussians.Summaries]:
-    """Cluster neighbours among themselves; label of each piece, and the summaries of the labels."""
+    """Neighbours among themselves: label of each piece, and the summaries of the labels.
+
+    Copies share a label and count once. Where there are several groups, each is clustered.
+    """
+    groups = -(-len(everything.counts) // _GROUP)
     labelled: list[NDArray[np.intp]] = []
     kept: list[gaussians.Summaries] = []
     count = 0
-    for chosen in np.array_split(np.arange(len(everything.counts)), groups):
-        part = gaussians.Summaries(*(field[chosen] for field in everything))
-        own = gaussians.grouped(part, shared, evidence=_FIRST, strays=0.0, most=_LEFT // groups)
-        kept.append(gaussians.added(part, own))
+    for rows in np.array_split(np.arange(len(everything.counts)), groups):
+        part = gaussians.chosen(everything, rows)
+        firsts, own = np.unique(gaussians.distinct(part, shared), return_inverse=True)
+        part = gaussians.chosen(part, firsts)
+        if groups > 1:
+            voices = gaussians.grouped(part, shared, strays=_FIRST, most=_LEFT // groups)
+            part, own = gaussians.added(part, voices), voices[own]
+        kept.append(part)
         labelled.append(own + count)
-        count += len(kept[-1].counts)
+        count += len(part.counts)
     return np.concatenate(labelled), gaussians.joined(kept)
 
 
@@ -260,6 +279,40 @@ def _followed(
     return path
 
 
+def _seconded(
+    tape: _Tape, stretches: list[Bounds], path: list[NDArray[np.intp]]
+) -> list[NDArray[np.intp]]:
+    """Who else speaks in each step of each stretch."""
+    held = _held(path)
+    loudest = sorted(held, key=lambda speaker: (-held[speaker], speaker))[: overlap.MOST_VOICES]
+    pairs = sorted(pair for pair in _near(stretches, path) if set(pair) <= set(loudest))
+    if not pairs:
+        return [np.full(len(own), overlap.NOBODY, np.intp) for own in path]
+    voices = {speaker: _frames_of(tape, stretches, path, speaker) for speaker in loudest}
+    known = overlap.models(voices, pairs)
+    return [
+        overlap.second(known, frames, own)
+        for frames, own in zip(tape.parts(stretches), path, strict=True)
+    ]
+
+
+def _near(stretches: list[Bounds], path: list[NDArray[np.intp]]) -> set[tuple[int, int]]:
+    """Pairs of speakers who speak near to each other somewhere, the lower number first."""
+    pairs: set[tuple[int, int]] = set()
+    last: dict[int, int] = {}
+    for (begin, _), own in zip(stretches, path, strict=True):
+        edges = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
+        for start, end in pairwise(edges):
+            now, speaker = begin + start * paths.STEP, int(own[start])
+            pairs.update(
+                (min(speaker, other), max(speaker, other))
+                for other, at in last.items()
+                if other != speaker and now - at <= _NEAR
+            )
+            last[speaker] = begin + end * paths.STEP
+    return pairs
+
+
 def _first_path(
     stretches: list[Bounds], clustered: list[tuple[Bounds, int]]
 ) -> list[NDArray[np.intp]]:
@@ -294,6 +347,8 @@ def _turns(stretches: list[Bounds], path: list[NDArray[np.intp]], seconds: float
     for (first, last), own in zip(stretches, path, strict=True):
         cuts = [0, *(np.flatnonzero(np.diff(own)) + 1).tolist(), len(own)]
         for start, end in pairwise(cuts):
+            if own[start] == overlap.NOBODY:
+                continue
             begin = (first + start * paths.STEP) / features.RATE + _LATE
             stop = min(last, first + end * paths.STEP) / features.RATE + _LATE
             yield Turn(round(begin, 3), round(min(stop, seconds), 3), str(int(own[start])))

@@ -58,7 +58,7 @@ def _filters() -> Frames:
 
 
 @functools.cache
-def _cosines() -> Frames:
+def cosines() -> Frames:
     """Cosine transform with liftering, shape ``(filters, coefficients)``."""
     order = np.arange(COEFFICIENTS)
     angles = np.pi / _FILTERS * np.outer(np.arange(_FILTERS) + 0.5, order)
@@ -91,7 +91,7 @@ class Cepstra:
         cut = np.lib.stride_tricks.sliding_window_view(part, FRAME)[::HOP]
         spectrum = np.fft.rfft(cut * np.hamming(FRAME).astype(np.float32), _FFT)
         power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-        return np.asarray(np.log(power @ _filters() + np.float32(_FLOOR)) @ _cosines(), np.float32)
+        return np.asarray(np.log(power @ _filters() + np.float32(_FLOOR)) @ cosines(), np.float32)
 
 
 def deltas(frames: Frames, reach: int = 2) -> Frames:
