@@ -237,9 +237,9 @@ class Endpoint:
                 f"{self.address} did not answer within {self._account.timeout:g} s.",
                 hint=f"Raise {self._section}.timeout if the endpoint is only slow.",
             )
-        reason = problem.__cause__ or problem
+        reason = safe(str(problem.__cause__ or problem), self._key) or "no reason given"
         return LanguageModelUnreachable(
-            f"{self.address} cannot be reached: {safe(str(reason), self._key) or 'no reason given'}.",
+            f"{self.address} cannot be reached: {reason}.",
             hint=f"Is {self._section}.base_url right, and is the server running?",
         )
 

@@ -353,9 +353,9 @@ class RemoteEngine:
                 f"{self.address} did not answer within {patience:g} s.",
                 hint="Raise openai.timeout if the endpoint is only slow.",
             )
-        reason = problem.__cause__ or problem
+        reason = endpoint.safe(str(problem.__cause__ or problem), self._key) or "no reason given"
         return EngineUnreachable(
-            f"{self.address} cannot be reached: {endpoint.safe(str(reason), self._key) or 'no reason given'}.",
+            f"{self.address} cannot be reached: {reason}.",
             hint="Is the address right (setting openai.base_url), and is the server running?",
         )
 
