@@ -16,6 +16,7 @@ from hansard.meetings.editing import Change
 from hansard.model import JobState
 from hansard.store import meeting_views, meetings, views
 from hansard.store.meeting_views import Filter, Place
+from hansard.store.tables import archives, segments, transcripts
 
 
 @pytest.fixture
@@ -153,3 +154,18 @@ def test_a_transcript_says_who_its_speakers_are(parts: Parts, queue: Queue, made
     assert whole()["speakers"] == {"S2": 'Ben "B"'}
     assert whole()["segments"][2]["speaker"] == "S2"
     assert made.asked
+
+
+def test_what_is_in_the_archive_is_found_by_its_title(library: list[str], queue: Queue) -> None:
+    gone = {"job": library[1], "place": "p", "sha256": "s", "size": 1, "segments": 5}
+    with queue.database.write() as connection:
+        for table in (segments, transcripts):
+            connection.execute(table.delete().where(table.c.job == library[1]))
+        connection.execute(archives.insert().values({**gone, "archived": 7.0}))
+    page = meeting_views.page(queue.database, "local", Filter(text="beta"))
+    (one,) = json.loads(page.items)
+    assert (one["id"], one["title"], one["held"]) == (library[1], "Beta [1]", 1000.0)
+    assert one["archived"] == 7.0
+    assert json.loads(meeting_views.one(queue.database, "local", library[1]) or b"") == one
+    (other,) = json.loads(meeting_views.page(queue.database, "local", Filter(text="delta")).items)
+    assert other["archived"] is None

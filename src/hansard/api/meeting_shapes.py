@@ -67,6 +67,8 @@ class Meeting(Value, frozen=True):
     """Grows with every change; it is the `ETag`, too."""
     wording: int
     """Grows when words or speakers change: findings of an older one are stale."""
+    archived: float | None
+    """When its words went to the archive: until they are back, it is found by its title only."""
     links: MeetingLinks
 
 
@@ -255,9 +257,9 @@ async def read(request: Request, kind: type[T], *, empty: bool = False) -> T:
         ) from None
 
 
-def etag(revision: int) -> str:
-    """The version of a meeting, as ``ETag`` has it."""
-    return f"r{revision}"
+def etag(revision: int, *, archived: bool = False) -> str:
+    """The version of a meeting, as ``ETag`` has it; in the archive it is another."""
+    return f"r{revision}a" if archived else f"r{revision}"
 
 
 def wanted_revision(request: Request) -> int | None:
@@ -269,7 +271,7 @@ def wanted_revision(request: Request) -> int | None:
     given = request.headers.get("if-match")
     if given is None or given.strip() == "*":
         return None
-    plain = given.strip().removeprefix("W/").strip('"')
+    plain = given.strip().removeprefix("W/").strip('"').removesuffix("a")
     if not (plain.startswith("r") and plain[1:].isdecimal() and plain.isascii()):
         raise Changed(
             "If-Match names no version of a meeting.", hint="Send the ETag that it came with."
@@ -296,6 +298,7 @@ EXAMPLE: dict[str, Any] = {
     "changed": 1763656290.12,
     "revision": 7,
     "wording": 1,
+    "archived": None,
     "links": {
         "self": PLACE,
         **{

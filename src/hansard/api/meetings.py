@@ -84,10 +84,12 @@ async def _made(at: Desk, who: Client, job: str) -> bytes:
 
 class _Known(msgspec.Struct):
     revision: int
+    archived: float | None
 
 
 def _version(made: bytes) -> str:
-    return shapes.etag(msgspec.json.decode(made, type=_Known).revision)
+    known = msgspec.json.decode(made, type=_Known)
+    return shapes.etag(known.revision, archived=known.archived is not None)
 
 
 # ── many ─────────────────────────────────────────────────────────────────────────────────────

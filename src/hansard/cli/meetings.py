@@ -63,6 +63,7 @@ def list_meetings(
             print(msgspec.json.encode(one).decode())
             continue
         tags = "".join(f" #{tag}" for tag in one["tags"])
+        tags += " (in the archive)" if one["archived"] else ""
         print(
             f"{one['id']}  {one['status']:<9}  {_when(one['held'])}  {_length(one['seconds'])}  "
             f"{one['title']}{tags}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 
 from hansard.insight import phrases
@@ -155,24 +154,29 @@ def _cheapest(
     blocks: Sequence[Sequence[str]], lengths: Sequence[int], gains: Sequence[float], price: float
 ) -> list[int]:
     """Blocks that begin a chapter in the cheapest division."""
-    kinds = len({stem for block in blocks for stem in block}) or 1
+    places = dict.fromkeys(stem for block in blocks for stem in block)
+    number = {stem: at for at, stem in enumerate(places)}
+    numbered = [[number[stem] for stem in block] for block in blocks]
+    kinds = len(number) or 1
     each = price * math.log(max(sum(map(len, blocks)), 2))
     best = [0.0] + [math.inf] * len(blocks)
     back = [0] * (len(blocks) + 1)
     logs = [0.0] + [math.log(number) for number in range(1, kinds + sum(map(len, blocks)) + 3)]
+    # A word that a chapter has f times is (f + 1) of (n + kinds) there (Laplace); once more gains:
+    gained = [
+        (times + 1) * logs[times + 2] - times * logs[times + 1] for times in range(len(logs) - 2)
+    ]
     for begin in range(len(blocks)):
         if best[begin] == math.inf:
             continue
         base = best[begin] + each - gains[begin]
-        counts: Counter[str] = Counter()
+        counts = [0] * kinds
         total, length, likely = 0, 0, 0.0
         for end in range(begin, len(blocks)):
-            for stem in blocks[end]:
-                # A word that a chapter has f times is (f + 1) of (n + kinds) there (Laplace).
-                times = counts[stem]
-                counts[stem] = times + 1
-                likely += (times + 1) * logs[times + 2] - times * logs[times + 1]
-                total += 1
+            for stem in numbered[end]:
+                likely += gained[counts[stem]]
+                counts[stem] += 1
+            total += len(numbered[end])
             length += lengths[end]
             if length > LONGEST and end > begin:
                 break

@@ -333,13 +333,19 @@ def _held(path: list[NDArray[np.intp]]) -> dict[int, int]:
 def _frames_of(
     tape: _Tape, stretches: list[Bounds], path: list[NDArray[np.intp]], speaker: int
 ) -> Frames:
-    """What a speaker says, evenly thinned out to what models are fitted to at most."""
-    every = max(1, _held(path)[speaker] // paths.MOST)
+    """What a speaker says, thinned out to some :data:`paths.MOST` frames.
+
+    By chance, which is the same each time: at even steps, what repeats would give the same few
+    frames again and again.
+    """
+    share = paths.MOST / _held(path)[speaker]
+    chance = np.random.default_rng(0)
     parts = []
     for frames, own in zip(tape.parts(stretches), path, strict=True):
         mine = np.repeat(own == speaker, paths.STEP)[: len(frames)]
         if mine.any():
-            parts.append(frames[mine][::every])
+            taken = frames[mine]
+            parts.append(taken if share >= 1 else taken[chance.random(len(taken)) < share])
     return np.concatenate(parts)
 
 

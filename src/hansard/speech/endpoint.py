@@ -162,23 +162,13 @@ class Endpoint:
             return self._opened
 
     def _open(self) -> openai.OpenAI:
-        import openai
-
         host = urlsplit(self.address).hostname or ""
         if self._key is None and host == OPENAI:
             raise LanguageModelRefused(
                 f"No key is set for {self.address}.", hint=f"Set {self._variable()}."
             )
-        # A proxy that the environment names for the outside must not be asked for this machine.
-        local = host in {"localhost", "::1"} or host.startswith("127.")
-        return openai.OpenAI(
-            api_key=self._key or "none",  # local servers ask for none, but the client insists
-            base_url=self._account.base_url,
-            timeout=self._account.timeout,
-            max_retries=0,
-            # A redirect would send what people said to somebody who is not in the settings.
-            http_client=openai.DefaultHttpxClient(trust_env=not local, follow_redirects=False),
-        )
+        # A redirect would send what people said to somebody who is not in the settings.
+        return connected(self._account, self._key, follow_redirects=False)
 
     def _doze(self, seconds: float) -> None:
         if self._closing.wait(seconds):
@@ -197,7 +187,7 @@ class Endpoint:
     def _refusal(self, problem: openai.APIStatusError) -> LanguageModelError:
         """An answer with a status of 300 or more. Made without its cause: it may quote the key."""
         status = problem.status_code
-        said = self._said_by(problem)
+        said = said_by(problem, self._key)
         after = wire.retry_after(problem.response.headers)
         if problem.code == "insufficient_quota":
             return LanguageModelRefused(
@@ -247,29 +237,49 @@ class Endpoint:
                 f"{self.address} did not answer within {self._account.timeout:g} s.",
                 hint=f"Raise {self._section}.timeout if the endpoint is only slow.",
             )
-        reason = problem.__cause__ or problem
+        reason = safe(str(problem.__cause__ or problem), self._key) or "no reason given"
         return LanguageModelUnreachable(
-            f"{self.address} cannot be reached: {self._safe(str(reason)) or 'no reason given'}.",
+            f"{self.address} cannot be reached: {reason}.",
             hint=f"Is {self._section}.base_url right, and is the server running?",
         )
 
-    def _said_by(self, problem: openai.APIStatusError) -> str:
-        """The far side's own sentence, where it sent one, to follow ours."""
-        body = problem.body
-        if isinstance(body, dict):
-            body = body.get("message") or body.get("detail") or body.get("error")
-        text = self._safe(body) if isinstance(body, str) else ""
-        return f": {text}" if text else ""
-
-    def _safe(self, text: str) -> str:
-        """One short line without the key: far sides like to quote what they were sent."""
-        line = " ".join(text.split())
-        if self._key:
-            line = line.replace(self._key, "[key]")
-        return (line[:297] + "…" if len(line) > 300 else line).rstrip(".")
-
     def _variable(self) -> str:
         return f"HANSARD_{self._section.upper()}__API_KEY"
+
+
+def connected(account: Account, key: str | None, *, follow_redirects: bool) -> openai.OpenAI:
+    """The official client for an endpoint; whoever calls it tries again by himself."""
+    import openai
+
+    host = urlsplit(account.base_url).hostname or ""
+    # A proxy that the environment names for the outside must not be asked for this machine.
+    local = host in {"localhost", "::1"} or host.startswith("127.")
+    return openai.OpenAI(
+        api_key=key or "none",  # local servers ask for none, but the client insists
+        base_url=account.base_url,
+        timeout=account.timeout,
+        max_retries=0,
+        http_client=openai.DefaultHttpxClient(
+            trust_env=not local, follow_redirects=follow_redirects
+        ),
+    )
+
+
+def said_by(problem: openai.APIStatusError, key: str | None) -> str:
+    """The far side's own sentence, where it sent one, to follow ours."""
+    body = problem.body
+    if isinstance(body, dict):
+        body = body.get("message") or body.get("detail") or body.get("error")
+    text = safe(body, key) if isinstance(body, str) else ""
+    return f": {text}" if text else ""
+
+
+def safe(text: str, key: str | None) -> str:
+    """One short line without the key: far sides like to quote what they were sent."""
+    line = " ".join(text.split())
+    if key:
+        line = line.replace(key, "[key]")
+    return (line[:297] + "…" if len(line) > 300 else line).rstrip(".")
 
 
 def _is_too_long(problem: openai.APIStatusError) -> bool:

@@ -30,7 +30,7 @@ from hansard.errors import (
     NotSupported,
 )
 from hansard.model import MAX_WINDOW_SECONDS, SAMPLE_RATE, WindowResult
-from hansard.speech import guards, wire
+from hansard.speech import endpoint, guards, wire
 from hansard.speech.endpoint import PATIENCE, may_pass, pause, shown_address
 from hansard.speech.engine import Capabilities, Samples, SpeechOptions
 from hansard.speech.rate import pace
@@ -319,7 +319,7 @@ class RemoteEngine:
     def _refusal(self, problem: openai.APIStatusError) -> HansardError:
         """An answer with a status of 400 or more. Made without its cause: it may quote the key."""
         status = problem.status_code
-        said = self._said_by(problem)
+        said = endpoint.said_by(problem, self._key)
         retry_after = wire.retry_after(problem.response.headers)
         # 408 and 409 are what the official client tries again too: a slow or a locked request.
         if problem.code == "insufficient_quota":
@@ -353,26 +353,11 @@ class RemoteEngine:
                 f"{self.address} did not answer within {patience:g} s.",
                 hint="Raise openai.timeout if the endpoint is only slow.",
             )
-        reason = problem.__cause__ or problem
+        reason = endpoint.safe(str(problem.__cause__ or problem), self._key) or "no reason given"
         return EngineUnreachable(
-            f"{self.address} cannot be reached: {self._safe(str(reason)) or 'no reason given'}.",
+            f"{self.address} cannot be reached: {reason}.",
             hint="Is the address right (setting openai.base_url), and is the server running?",
         )
-
-    def _said_by(self, problem: openai.APIStatusError) -> str:
-        """The far side's own sentence, where it sent one, to follow ours."""
-        body = problem.body
-        if isinstance(body, dict):
-            body = body.get("message") or body.get("detail") or body.get("error")
-        text = self._safe(body) if isinstance(body, str) else ""
-        return f": {text}" if text else ""
-
-    def _safe(self, text: str) -> str:
-        """One short line without the key: far sides like to quote what they were sent."""
-        line = " ".join(text.split())
-        if self._key:
-            line = line.replace(self._key, "[key]")
-        return (line[:297] + "…" if len(line) > 300 else line).rstrip(".")
 
     def _say_once(self, about: str, sentence: str) -> None:
         with self._lock:
@@ -391,23 +376,12 @@ class RemoteEngine:
 
 
 def _open_client(settings: OpenAISettings, key: str | None, address: str) -> openai.OpenAI:
-    import openai
-
-    host = urlsplit(address).hostname or ""
-    if key is None and host == "api.openai.com":
+    if key is None and urlsplit(address).hostname == endpoint.OPENAI:
         raise EngineRefused(
             f"No key is set for {address}.",
             hint="Set OPENAI_API_KEY, or HANSARD_OPENAI__API_KEY.",
         )
-    # A proxy that the environment names for the outside must not be asked for this machine.
-    local = host in {"localhost", "::1"} or host.startswith("127.")
-    return openai.OpenAI(
-        api_key=key or "none",  # local servers ask for no key, but the client insists on one
-        base_url=settings.base_url,
-        timeout=settings.timeout,
-        max_retries=0,
-        http_client=openai.DefaultHttpxClient(trust_env=not local),
-    )
+    return endpoint.connected(settings, key, follow_redirects=True)
 
 
 def _translation(client: openai.OpenAI, asked: dict[str, Any]) -> bytes:

@@ -64,6 +64,7 @@ def _fields(json: Callable[[str], str], tags: str) -> Fields:
         "people": json("m.people"),
         "tags": tags,
         **{name: f"m.{name}" for name in ("created", "changed", "revision", "wording")},
+        "archived": "(SELECT a.archived FROM archives AS a WHERE a.job = m.job)",
         "links": {
             "self": f"'{PLACE}' || m.job",
             **{name: f"'{PLACE}' || m.job || '/{name}'" for name in _LINKS},
