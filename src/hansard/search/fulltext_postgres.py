@@ -144,17 +144,18 @@ def spoken(
     where, asked = _said(clauses)
     connection.execute(_BY_INDEX)
     query = sa.text(f"""
-        WITH found AS MATERIALIZED (
+        SELECT job, count(*) FROM (
             SELECT s.job FROM segments AS s
             WHERE {where} AND s.job || '' BETWEEN :first AND :last
             ORDER BY s.job || '' DESC, s.position DESC LIMIT :limit
-        )
-        SELECT w.number, count(*) FROM found JOIN meeting_words AS w ON w.job = found.job
-        WHERE w.job = ANY(:jobs) GROUP BY w.number
+        ) AS found GROUP BY job
     """)  # noqa: S608 constants
-    jobs = list(among.values())
-    bounds = {"first": min(jobs), "last": max(jobs), "jobs": jobs, "limit": limit}
-    return Counter(dict(map(tuple, connection.execute(query, {**asked, **bounds}))))
+    # Not joined with anything: where the parameters are not known the planner takes two words to be
+    # together nowhere, and would go through all meetings for each place (measured: ten seconds).
+    numbers_of = {job: number for number, job in among.items()}
+    bounds = {"first": min(numbers_of), "last": max(numbers_of), "limit": limit}
+    found = connection.execute(query, {**asked, **bounds})
+    return Counter({numbers_of[job]: count for job, count in found if job in numbers_of})
 
 
 def places(
