@@ -81,12 +81,7 @@ def run(
     from hansard.speech import catalog
     from hansard.store.opening import opened
 
-    strange = [name for name in components if name not in COMPONENTS]
-    if strange:
-        raise UsageError(
-            f"Nothing called {strange[0]} can be optimised.",
-            hint=f"There are {', '.join(COMPONENTS)}.",
-        )
+    _see_that_they_exist(components)
     plain.data.mkdir(parents=True, exist_ok=True)
     samples, reference = heard(recordings)
     chosen = catalog.resolve(
@@ -99,30 +94,36 @@ def run(
     holds = profile is not None and tuned.misfit(profile.stamp, tuned.here()) is None
     before = dict(profile.values) if profile is not None and holds else {}
     mine = given(plain, chosen.model if chosen.engine == "whisper" else None)
-    database = opened(plain.data, plain.database, sqlite=plain.sqlite)
-    try:
-        with ExitStack() as stack:
-            ready = _ready(plain, chosen, samples, reference, stack)
-            ready = {name: one for name, one in ready.items() if name in components}
-            left = {name: one for name, one in ready.items() if isinstance(one, str)}
-            parts = [one() for one in ready.values() if not isinstance(one, str)]
-            whole = sum(part.weight for part in parts)
-            outcomes, loading = [], 0.0
-            for part in parts:
-                budget = 60.0 * minutes * part.weight / whole
-                outcomes.append(
-                    optimise(part, before, given=mine, budget=budget, clock=clock, say=say)
-                )
-                say(outcomes[-1].sentence())
-                loading = max([loading, *getattr(part, "loading", ())])
+    with ExitStack() as stack:
+        database = opened(plain.data, plain.database, sqlite=plain.sqlite)
+        stack.callback(database.close)
+        ready = _ready(plain, chosen, samples, reference, stack)
+        ready = {name: one for name, one in ready.items() if name in components}
+        left = {name: one for name, one in ready.items() if isinstance(one, str)}
+        parts = [one() for one in ready.values() if not isinstance(one, str)]
+        whole = sum(part.weight for part in parts)
+        outcomes, loading = [], 0.0
+        for part in parts:
+            budget = 60.0 * minutes * part.weight / whole
+            one = optimise(part, before, given=mine, budget=budget, clock=clock, say=say)
+            say(one.sentence())
+            outcomes.append(one)
+            loading = max([loading, *getattr(part, "loading", ())])
         fits = fit(plain, database, loading) if "memory" in components else []
-    finally:
-        database.close()
     fits = [one for one in fits if not mine.intersection(one.values)]
     values = _merged(before, outcomes, fits, refit="memory" in components)
     return Report(
         f"{chosen.engine}/{chosen.model}", tuple(outcomes), tuple(fits), left, values, before
     )
+
+
+def _see_that_they_exist(components: Collection[str]) -> None:
+    for name in components:
+        if name not in COMPONENTS:
+            raise UsageError(
+                f"Nothing called {name} can be optimised.",
+                hint=f"There are {', '.join(COMPONENTS)}.",
+            )
 
 
 _FITTED = ("caches.transcripts", "caches.rendered", "caches.vectors", "model_idle")
