@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from tests.cli.conftest import Command, hansard  # noqa: F401 a fixture
 
+from hansard import telemetry
 from hansard.config import Settings
-from hansard.perf import plans
+from hansard.perf import advice, plans
 from hansard.perf.advice import Facts, advise, gather
 from hansard.perf.plans import Scan, Unused
+from hansard.store import rollup
 from hansard.store.database import Database
 from hansard.store.postgres import Postgres
 from hansard.store.sqlite import Sqlite
@@ -95,6 +98,14 @@ def test_postgresql_has_counted_what_was_used(
         database.close()
     assert found["unused"], "of an empty store most are"
     assert 0 < found["connections"] <= found["most_connections"]
+
+
+def test_loads_of_models_are_counted_over_all_processes(database: Database) -> None:
+    now = time.time()
+    timing = telemetry.Timing(50, 200.0, 5.0, {1: 50})
+    rollup.add(database, {"engine.load": rollup.Figures(timing)}, now - 60)
+    rollup.add(database, {"engine.load": rollup.Figures(timing)}, now)
+    assert advice._loads(database) == (100, 400.0)
 
 
 def test_the_command_says_it(hansard: Command) -> None:  # noqa: F811

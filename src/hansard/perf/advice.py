@@ -18,11 +18,13 @@ from hansard.jobs.waiting import waiting
 from hansard.model import Value
 from hansard.perf import plans
 from hansard.perf.plans import Scan, Unused
+from hansard.store import rollup
 from hansard.store.database import Database
 from hansard.store.tables import IS_OPEN, jobs, recordings
 
 _DAY = 86_400.0
 _WEEK = 7 * _DAY
+_LOAD = "engine.load"
 
 THRASHING = 6.0
 """Loads of models an hour, on average over a day, that are too many."""
@@ -289,16 +291,7 @@ def _crowd(database: Database) -> Mapping[str, Any]:
 
 
 def _loads(database: Database) -> tuple[int, float]:
-    """Models loaded in the last day, and seconds that took, as all processes have noted it."""
-    with database.read() as connection:
-        if not sa.inspect(connection).has_table("performance"):
-            return 0, 0.0
-        rows = connection.execute(
-            sa.text(
-                "SELECT grain, sum(count) AS loads, sum(total) AS seconds FROM performance "
-                "WHERE stage = 'engine.load' AND start > :since GROUP BY grain"
-            ),
-            {"since": time.time() - _DAY},
-        ).all()
-    # Each grain holds the same loads, as far as it reaches.
-    return max(((int(row.loads), float(row.seconds)) for row in rows), default=(0, 0.0))
+    """Models loaded in the last day, and seconds that took, in all processes."""
+    now = time.time()
+    timing = rollup.read(database, now - _DAY, now, now=now, stages=(_LOAD,)).get(_LOAD)
+    return (0, 0.0) if timing is None else (timing.timing.count, timing.timing.total)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from hansard import __version__
+from hansard import __version__, headroom
 from hansard.model import Value
+from hansard.tuned import processor
 
 _LIBRARIES = ("numpy", "av", "onnxruntime", "ctranslate2", "pocketsphinx", "sqlalchemy")
 """Those that do the work; others' versions change no figure here."""
@@ -44,15 +45,13 @@ class Machine(Value, frozen=True):
 @cache
 def machine() -> Machine:
     """This one."""
-    import psutil
-
     here = (
         os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     )
     return Machine(
-        cpu=_cpu(),
+        cpu=processor(),
         cores=len(here),
-        memory=min(psutil.virtual_memory().total, _limit()),
+        memory=headroom.read().limit,
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         libraries={name: found for name in _LIBRARIES if (found := _version(name))},
@@ -92,24 +91,6 @@ def git(root: Path, *words: str) -> str:
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _cpu() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _limit() -> int:
-    """Bytes of memory that the cgroup allows (version 2)."""
-    try:
-        said = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return 1 << 62
-    return int(said) if said.isdigit() else 1 << 62
 
 
 def _version(name: str) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +81,7 @@ def run(
     from hansard.speech import catalog
     from hansard.store.opening import opened
 
-    _refuse_strange(components)
+    _see_that_they_exist(components)
     plain.data.mkdir(parents=True, exist_ok=True)
     samples, reference = heard(recordings)
     chosen = catalog.resolve(
@@ -95,19 +94,22 @@ def run(
     holds = profile is not None and tuned.misfit(profile.stamp, tuned.here()) is None
     before = dict(profile.values) if profile is not None and holds else {}
     mine = given(plain, chosen.model if chosen.engine == "whisper" else None)
-    database = opened(plain.data, plain.database, sqlite=plain.sqlite)
-    try:
-        with ExitStack() as stack:
-            ready = _ready(plain, chosen, samples, reference, stack)
-            ready = {name: one for name, one in ready.items() if name in components}
-            left = {name: one for name, one in ready.items() if isinstance(one, str)}
-            parts = [one() for one in ready.values() if not isinstance(one, str)]
-            race = partial(optimise, before=before, given=mine, clock=clock, say=say)
-            outcomes = _raced(parts, race, 60.0 * minutes, say)
-            loading = max([0.0, *(took for part in parts for took in getattr(part, "loading", ()))])
+    with ExitStack() as stack:
+        database = opened(plain.data, plain.database, sqlite=plain.sqlite)
+        stack.callback(database.close)
+        ready = _ready(plain, chosen, samples, reference, stack)
+        ready = {name: one for name, one in ready.items() if name in components}
+        left = {name: one for name, one in ready.items() if isinstance(one, str)}
+        parts = [one() for one in ready.values() if not isinstance(one, str)]
+        whole = sum(part.weight for part in parts)
+        outcomes, loading = [], 0.0
+        for part in parts:
+            budget = 60.0 * minutes * part.weight / whole
+            one = optimise(part, before, given=mine, budget=budget, clock=clock, say=say)
+            say(one.sentence())
+            outcomes.append(one)
+            loading = max([loading, *getattr(part, "loading", ())])
         fits = fit(plain, database, loading) if "memory" in components else []
-    finally:
-        database.close()
     fits = [one for one in fits if not mine.intersection(one.values)]
     values = _merged(before, outcomes, fits, refit="memory" in components)
     return Report(
@@ -115,27 +117,13 @@ def run(
     )
 
 
-def _refuse_strange(components: Collection[str]) -> None:
-    strange = [name for name in components if name not in COMPONENTS]
-    if strange:
-        raise UsageError(
-            f"Nothing called {strange[0]} can be optimised.",
-            hint=f"There are {', '.join(COMPONENTS)}.",
-        )
-
-
-def _raced(
-    parts: Sequence[Part],
-    race: Callable[..., Outcome],
-    seconds: float,
-    say: Callable[[str], None],
-) -> list[Outcome]:
-    """One part after the other, each with its share of the time."""
-    whole, outcomes = sum(part.weight for part in parts), []
-    for part in parts:
-        outcomes.append(race(part, budget=seconds * part.weight / whole))
-        say(outcomes[-1].sentence())
-    return outcomes
+def _see_that_they_exist(components: Collection[str]) -> None:
+    for name in components:
+        if name not in COMPONENTS:
+            raise UsageError(
+                f"Nothing called {name} can be optimised.",
+                hint=f"There are {', '.join(COMPONENTS)}.",
+            )
 
 
 _FITTED = ("caches.transcripts", "caches.rendered", "caches.vectors", "model_idle")

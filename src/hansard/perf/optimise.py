@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from hansard.config import Settings
 from hansard.model import Value
 from hansard.perf import halving
@@ -171,53 +173,44 @@ def optimise(
     found = halving.search(
         now, candidates, judge.cost, budget=budget * _SEARCHING - took, clock=clock
     )
+    spoilt = found.spoilt
+    for standing in found.standings[:_DUELS]:
+        say(f"{part.name}: {told(standing.candidate)} against {told(now)}")
+        left = begun + budget - clock()
+        sides = halving.duel(now, standing.candidate, judge.cost, budget=left, clock=clock)
+        if sides is None:
+            spoilt += 1  # by all of the work, which the search did not have it do
+            continue
+        words = judge.words(standing.candidate)
+        outcome = _decided(part.name, now, standing.candidate, sides, words)
+        return replace(outcome, before=dict(before), candidates=len(candidates), spoilt=spoilt)
+    return _unrivalled(part.name, before, now, len(candidates), spoilt)
 
-    def duel(rival: Values) -> tuple[list[float], list[float]] | None:
-        say(f"{part.name}: {told(rival)} against {told(now)}")
-        return halving.duel(now, rival, judge.cost, budget=begun + budget - clock(), clock=clock)
 
-    rival, sides, spoilt = _challenged(found, duel)
-    if sides is None:
-        return _unrivalled(part, before, now, len(candidates), spoilt)
+def _decided(
+    part: str, now: Values, rival: Values, sides: tuple[list[float], list[float]], words: str
+) -> Outcome:
+    """What the pairs of a duel say."""
     seen = contrast(*sides, paired=True, least=LEAST)
-    better = seen.verdict == "faster"
     return Outcome(
-        part.name,
-        before=dict(before),
-        after=dict(rival) if better else now,
+        part,
+        before=dict(now),
+        after=dict(rival) if seen.verdict == "faster" else dict(now),
         rival=dict(rival),
         faster=1 / seen.ratio,
         low=1 / seen.high,
         high=1 / seen.low,
         p=seen.p,
         pairs=len(sides[0]),
-        candidates=len(candidates),
-        spoilt=spoilt,
-        words=judge.words(rival),
+        candidates=1,
+        spoilt=0,
+        words=words,
     )
 
 
-def _challenged(
-    found: halving.Found[dict[str, Any]],
-    duel: Callable[[Values], tuple[list[float], list[float]] | None],
-) -> tuple[Values, tuple[list[float], list[float]] | None, int]:
-    """The best of those that were found against what is in force, by all of the work.
-
-    Returns:
-        The rival, the costs of both in pairs if there were any, and how many spoilt the result.
-    """
-    rival, spoilt = dict[str, Any](), found.spoilt
-    for standing in found.standings[:_DUELS]:
-        rival = standing.candidate
-        if (sides := duel(rival)) is not None:
-            return rival, sides, spoilt
-        spoilt += 1  # by all of the work, which the search did not have it do
-    return rival, None, spoilt
-
-
-def _unrivalled(part: Part, before: Values, now: Values, candidates: int, spoilt: int) -> Outcome:
+def _unrivalled(part: str, before: Values, now: Values, candidates: int, spoilt: int) -> Outcome:
     return Outcome(
-        part.name,
+        part,
         before=dict(before),
         after=dict(now),
         rival={},
