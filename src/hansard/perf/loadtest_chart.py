@@ -10,6 +10,9 @@ from hansard.model import Value
 
 WIDTH, HEIGHT = 560, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 40
+_APART = 26
+"""Least distance of two marks at the bottom, so that what stands there can be read."""
+
 COLOURS = 8
 """Classes ``c0`` … ``c7`` of the page's style sheet; the ninth line has the first colour again."""
 
@@ -60,8 +63,12 @@ def chart(title: str, lines: Sequence[Line], x: Axis, y: Axis) -> str:
         at = up.place(value)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at}" y2="{at}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{at + 4:.1f}">{escape(text)}</text>')
+    last = -math.inf
     for value, text in across.ticks():
         at = across.place(value)
+        if at - last < _APART:
+            continue
+        last = at
         parts.append(
             f'<line class="grid" x1="{at}" x2="{at}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>'
             f'<text class="tick middle" x="{at}" y="{HEIGHT - _BOTTOM + 15}">{escape(text)}</text>'

@@ -47,10 +47,9 @@ th, td { text-align: right; padding: 6px 12px; border-bottom: 1px solid var(--li
   white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
 td.words { white-space: normal; text-align: left; min-width: 9em; } th.words { text-align: left; }
-.charts { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(480px,
+.charts { display: grid; gap: 16px; grid-template-columns: repeat(auto-fill, minmax(min(480px,
   100%), 1fr)); }
 .wide + .charts { margin-top: 16px; }
-.three { grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); }
 figure { margin: 0; padding: 14px 14px 10px; background: var(--card); border-radius: 10px; }
 figcaption { font-weight: 600; margin-bottom: 6px; }
 svg { width: 100%; height: auto; display: block; }
@@ -327,7 +326,7 @@ def _growth(growth: Sequence[Growth]) -> str:
             )
         )
     head = ("", "start", "end", "an hour", "95 % interval", "allowed an hour", "verdict")
-    return _table(head, rows) + f'<div class="charts three">{"".join(charts)}</div>'
+    return _table(head, rows) + f'<div class="charts">{"".join(charts)}</div>'
 
 
 def _knee(knee: Knee) -> str:
