@@ -1,6 +1,6 @@
 """Whether `hansard optimise` repairs a bad profile, and what it finds beside what is built in.
 
-    python bench/optimise.py [--minutes 3] [--engine sphinx|whisper] [FILE]
+    python bench/optimise.py [--minutes 1.5] [--engine sphinx|whisper] [FILE]
 
 Twice over the same recording: from a profile that is bad on purpose (one process, or one lane of
 one window), which it must repair; and from none, where it must either be faster or prove by the
@@ -46,17 +46,18 @@ def once(data: Path, engine: str, minutes: float, files: list[Path]) -> optimisa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--minutes", type=float, default=1.5)
     parser.add_argument("--engine", choices=tuple(BAD), default="sphinx")
     parser.add_argument("file", nargs="*", type=Path)
     given = parser.parse_args()
+    optimisation._SAMPLE_SECONDS = 45.0
     figures: dict[str, Any] = {"engine": given.engine}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         if given.engine == "whisper":
             place = data / "models" / "whisper" / "tiny"
             place.parent.mkdir(parents=True)
-            random_whisper.write(place)
+            random_whisper.write(place, manner=random_whisper.TALKATIVE)
         for start in ("bad", "none"):
             print(f"from {start}")
             if start == "bad":

@@ -38,6 +38,7 @@ class Counted:
 
     name = "stt"
     weight = 1.0
+    fixed = 0.0
 
     def __init__(self, *, best: tuple[int, int] = (4, 8), noise: float = 0.02) -> None:
         self.now = 0.0
@@ -111,6 +112,12 @@ def test_where_nothing_is_better_it_says_so_with_the_interval() -> None:
     assert outcome.high < 1.03
     assert "what is built in is best" in outcome.sentence()
     assert f"{outcome.low:.2f} to {outcome.high:.2f}" in outcome.sentence()
+
+
+def test_what_is_built_in_is_a_rival_like_any_other() -> None:
+    outcome = found(Counted(noise=0.3, best=(1, 4)), {LANES: 1}, given=frozenset({BATCH}))
+    assert outcome.rival == {} or outcome.rival[LANES] != 1
+    assert "the most promising is" in outcome.sentence()
 
 
 def test_noise_alone_changes_nothing() -> None:

@@ -84,15 +84,10 @@ def run(
     _see_that_they_exist(components)
     plain.data.mkdir(parents=True, exist_ok=True)
     samples, reference = heard(recordings)
-    chosen = catalog.resolve(
-        model or plain.model,
-        seconds=len(samples) / SAMPLE_RATE,
-        prefer=plain.prefer,
-        settings=plain,
-    )
-    profile = tuned.read(plain.data)
-    holds = profile is not None and tuned.misfit(profile.stamp, tuned.here()) is None
-    before = dict(profile.values) if profile is not None and holds else {}
+    seconds, name = len(samples) / SAMPLE_RATE, model or plain.model
+    chosen = catalog.resolve(name, seconds=seconds, prefer=plain.prefer, settings=plain)
+    profile = tuned.read(plain.data) if tuned.holds(plain.data) else None
+    before = {} if profile is None else dict(profile.values)
     mine = given(plain, chosen.model if chosen.engine == "whisper" else None)
     with ExitStack() as stack:
         database = opened(plain.data, plain.database, sqlite=plain.sqlite)

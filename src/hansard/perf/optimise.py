@@ -78,6 +78,8 @@ class Part(Protocol):
     """A component: ``stt``, ``vad``, ``store``, ``upload``."""
     weight: float
     """Its share of the time, among the parts that there are."""
+    fixed: float
+    """Seconds that getting ready for other values takes, beside the work: loading a model."""
 
     def space(self) -> Space:
         """What may be varied."""
@@ -126,7 +128,7 @@ class Outcome(Value, frozen=True, omit_defaults=False):
         if self.changed:
             return f"{self.part}: {self.faster:.2f} times as fast ({sure}); {self.words}"
         now = "what is in force" if self.before else "what is built in"
-        if not self.rival:
+        if not self.pairs:
             return f"{self.part}: {now} stays: {self.words}"
         best = f"{now} is best" if self.high < 1 + LEAST else f"nothing is surely better than {now}"
         return (
@@ -164,14 +166,17 @@ def optimise(
     judge = _Judge(part)
     judge.expect(1.0)
     took = max(clock() - begun, 1e-9)
+    judge.expect(halving.shares(MOST)[0])
+    small = max(clock() - begun - took, 1e-9)
     # A profile that spoils the words is no measure of speed, and does not stay.
     now = dict(before) if not before or judge.cost(before, 1.0) is not None else {}
-    # Halving runs each candidate on a ninth, the third of them on a third, the ninth on all.
-    most = int(max(_LEAST, min(MOST, budget * _SEARCHING / took * 2)))
+    # Each candidate does the least, a third of them about half, a ninth of them all of it.
+    each = small + part.fixed + (small + took) / 6 + took / 9
+    most = int(max(_LEAST, min(MOST, budget * _SEARCHING / each)))
     candidates = variants(space, now, most)
     say(f"{part.name}: {len(candidates)} candidates")
     found = halving.search(
-        now, candidates, judge.cost, budget=budget * _SEARCHING - took, clock=clock
+        now, candidates, judge.cost, budget=begun + budget * _SEARCHING - clock(), clock=clock
     )
     spoilt = found.spoilt
     for standing in found.standings[:_DUELS]:

@@ -35,8 +35,9 @@ Samples = NDArray[np.int16]
 _BLOCK = 20 * SAMPLE_RATE
 """Samples that are handed on at once: those of a decoded block."""
 
-_HELD = 2
-"""Engines that stay loaded, memory allowing: the two of a duel."""
+_HELD = 8
+"""Engines that stay loaded at the most, where they fit into half of the memory: candidates meet
+again in the next pass, and loading is no part of the work."""
 
 _LONG_ENOUGH = 20.0
 """Seconds of the shortest share of a recording: less would hold a window or two."""
@@ -71,6 +72,7 @@ class Listening:
         self._reference = reference
         self._held: OrderedDict[str, Engine] = OrderedDict()
         self._language: str | None = "en" if engine == "sphinx" else None
+        self.fixed = 0.0
         self.loading: list[float] = []
         """Seconds that the model took to load, each time."""
 
@@ -118,7 +120,6 @@ class Listening:
         try:
             engine = self._open(values)
             asked = SpeechOptions(language=self._spoken(engine, windows))
-            _hear(engine, windows[:1], asked)  # children start, kernels are compiled
             begun = time.perf_counter()
             texts = _hear(engine, windows, asked)
         except HansardError as error:
@@ -159,14 +160,16 @@ class Listening:
             return held
         settings = applied(self._settings, values)
         need = memory.needed(self._engine, self._model, settings)
-        room = _HELD if need < memory.free(settings.memory) else 1
-        while len(self._held) >= room:
+        room = int(memory.free(settings.memory) / 2 / max(1, need)) + len(self._held)
+        while self._held and len(self._held) >= min(_HELD, room):
             self._held.popitem(last=False)[1].close()
         memory.check(self._engine, self._model, settings)
         begun = time.perf_counter()
-        self._held[key] = open_engine(self._engine, self._model, settings)
+        engine = self._held[key] = open_engine(self._engine, self._model, settings)
         self.loading.append(time.perf_counter() - begun)
-        return self._held[key]
+        _warm(engine, self._samples[:SAMPLE_RATE])
+        self.fixed = max(self.fixed, time.perf_counter() - begun)
+        return engine
 
     def close(self) -> None:
         """Unload everything."""
@@ -192,11 +195,21 @@ def _hear(engine: Engine, windows: list[Samples], asked: SpeechOptions) -> list[
     return texts
 
 
+def _warm(engine: Engine, second: Samples) -> None:
+    """Have every lane do something: children start, kernels are compiled."""
+    lanes = engine.capabilities.lanes
+    asked = SpeechOptions(language="en", word_times=False, max_tokens=8)
+    with ThreadPoolExecutor(lanes) as pool:
+        for _ in pool.map(lambda _: engine.transcribe([second], asked), range(lanes)):
+            pass
+
+
 class Detecting:
     """Finding speech: how many frames the detector takes at once."""
 
     name = "vad"
     weight = 1.0
+    fixed = 0.0
 
     def __init__(self, settings: Settings, samples: Samples) -> None:
         self._settings = settings

@@ -53,6 +53,7 @@ class Storing:
 
     name = "store"
     weight = 2.0
+    fixed = 0.0
 
     def __init__(self, settings: Settings) -> None:
         """Fill a library, which takes a few seconds."""
@@ -138,6 +139,7 @@ class TakingIn:
 
     name = "upload"
     weight = 1.0
+    fixed = 0.0
 
     def __init__(self, settings: Settings) -> None:
         """Make the bytes of an upload."""
