@@ -11,9 +11,10 @@ sentences without marks are as important as the others: hypotheses, jokes and re
 was, which look like what is planted.
 
 The tidy ones were written before the rules that read them, by whoever wrote the rules. ``depot``
-and ``kitchen`` came later and are as people really talk: they were read once, which gave figures
-that the log has, and then served to make the rules better. ``HELD_OUT`` served no rule:
-``theatre`` is as tidy as the first ones, ``choir`` was written last.
+and ``kitchen`` came later and are as people really talk, so are ``allotment``, ``podcast`` and
+``bookshop``: they were read once, which gave figures that the log has, and then served to make the
+rules better. ``HELD_OUT`` served no rule: ``theatre`` is as tidy as the first ones, ``choir`` as
+natural as the later ones.
 """
 
 from __future__ import annotations

@@ -143,6 +143,7 @@ def test_dates_of_other_languages(text, language, value) -> None:
     "text",
     [
         "every Monday",
+        "we lose less on a Sunday",
         "it opens at nine in the morning",
         "he is tired in the morning",
         "back for the third time",

@@ -42,6 +42,9 @@ def bare(line: str) -> str:
         ("S1: You'll get the slides from me on Monday.", "S1", "2026-03-16"),
         ("S1: Tom, you've got the key, so that's one for you.", "Tom", None),
         ("S1: Tom, you're on the edit.", "Tom", None),
+        ("S1: Tom, would you mind doing the sheets again?", "Tom", None),
+        ("S1: Pop a sign in the window, Tom, please.", "Tom", None),
+        ("S1: I'll need to let the publisher know.", "S1", None),
         ("S1: Tom, can I leave the teas with you?", "Tom", None),
         ("S1: Tom, will you break it to them?", "Tom", None),
         ("S1: Tom, let the printer know it's late, would you?", "Tom", None),
@@ -79,6 +82,8 @@ def test_tasks_have_an_owner_and_a_day(hearing, line, owner, due, occasion: Occa
         "S1: Tom, you're on the wrong page.",
         "S1: Tom's report is on the table.",
         "S1: You'll get used to it.",
+        "S1: You can rent them for a month.",
+        "S1: Tom, would you mind repeating that?",
         "S1: Somebody should have told the landlord.",
     ],
 )

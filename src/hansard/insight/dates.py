@@ -305,7 +305,7 @@ def _english_weekdays(days: dict[str, int]) -> _Rule:
 
     def resolve(found: re.Match[str], held: date | None, past: bool) -> _Resolved:
         word = found[1]
-        if word in {"every", "each", "most", "only", "already"}:
+        if word in {"every", "each", "most", "only", "already", "a", "any", "another"}:
             return _NONE
         if not held:
             return None, None, False
@@ -318,8 +318,8 @@ def _english_weekdays(days: dict[str, int]) -> _Rule:
 
     return (
         re.compile(
-            rf"\b(?:(next|last|this|past|coming|every|each|most|only|already) )?({week})\b"
-            r"(?:( next week| of next week| week))?"
+            r"\b(?:(next|last|this|past|coming|every|each|most|only|already|a|any|another) )?"
+            rf"({week})\b(?:( next week| of next week| week))?"
         ),
         resolve,
     )

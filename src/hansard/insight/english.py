@@ -94,8 +94,8 @@ _WORK = (
 _DO = rf"{_ADVERB}(?:{_DOING})\b"
 _DO_SOME = rf"{_ADVERB}(?:{_WEAK})\b"
 _I_WILL = (
-    r"\b(?:i'll|i will|i shall|i'm going to|i am going to|i'm gonna|i need to|i have to|"
-    r"i've got to|"
+    r"\b(?:i'll(?: need to| have to)?|i will|i shall|i'm going to|i am going to|i'm gonna|"
+    r"i need to|i have to|i've got to|"
     r"i must|i promise to|i promise i'll|i(?:'m| am| would be|'d be) (?:happy|glad) to|"
     r"i volunteer to|"
     r"i can|leave it to me to|let me) "
@@ -117,7 +117,7 @@ _START = (
     r"(?<=^all right )|(?<=^alright )|(?<=^and then )|(?<=^all right then )|(?<=^okay then ))"
 )
 _REQUEST = (
-    r"(?:can you|could you|would you|will you|you can|can i ask you to|could i ask you to|"
+    r"(?:can you|could you|would you|will you|can i ask you to|could i ask you to|"
     r"i'd like you to|i want you to|i need you to|please) "
 )
 
@@ -232,6 +232,16 @@ _TASKS = (
         refers=True,
     ),
     TaskRule(re.compile(rf"{_REQUEST}(?:please )?{_DO}"), "asked", asks=True),
+    TaskRule(re.compile(rf"\byou can {_DO}"), "asked", needs_due=True),
+    TaskRule(
+        re.compile(
+            r"\bwould you mind (?!(?:repeating|saying|explaining|speaking|waiting|telling|moving|"
+            rf"turning|if)\b)\w+ing (?:up |out )?{_OBJECT}\b"
+        ),
+        "asked",
+        asks=True,
+    ),
+    TaskRule(re.compile(rf"{_START}(?:please )?{_WORK}.* (?P<who>@[\w'-]+) please$"), "named"),
     TaskRule(
         re.compile(
             rf"\b(?:{_WHO} is responsible for|it's up to {_WHO.replace('who', 'whom')} to|"
@@ -286,7 +296,7 @@ _CHOOSE = (
     r"choose|pick|use|drop|cancel|postpone|scrap|adopt|approve|accept|reject|offer|hire|buy|"
     r"do (?:it|that|both|the \w+) (?:that way|this way|then)|do (?:that|it) then|switch to|"
     r"move (?:it|that|this|the \w+|forward|ahead)|leave it at|put (?:it|that) off|close it|"
-    r"make it \w+|agree (?:on|that|to)|have the \w+|"
+    r"make it \w+|agree (?:on|that|to)|have (?:it|them|that|the \w+) \w+|"
     r"(?:push|park|shelve|ditch|split|cap|raise|lower|sell|bin) (?:it|that|this|them|the \w+)|"
     r"leave (?:it|that|them|things|the \w+) (?:as|alone|out|off|how)|go back to|hold off|"
     r"bring (?:it|that|the \w+) forward|call (?:it|the \w+) off|wait (?:until|till|for)"
@@ -349,7 +359,10 @@ _DECIDED = re.compile(
     r"|^(?:(?:so|okay|ok|right|fine|well|then) )*we(?:'ll| will) (?!(?:see|talk|hear|know|find|"
     r"need|have|be|discuss|get)\b)\w+ (?:it|that|this|them|the \w+)(?: \w+){0,2} then\b"
     r"(?! (?:we|i|you|he|she|they|it)\b)"
-    r"|\bthat settles it\b|\bthat's (?:that )?(?:settled|decided|agreed)(?: then)?$"
+    r"|^(?:(?:so|okay|right|good|fine|well) )*then it's (?:the|on|at|in|\w+day)\b"
+    r"(?! \w+ (?:that|who)\b)|\bi'm calling it\b|\bthat settles it\b"
+    r"|\bso we (?:rent|keep (?:it|them)|buy|sell|move|stay|go|wait|stop|close|cancel)$"
+    r"|\bthat's (?:that )?(?:settled|decided|agreed)(?: then)?$"
     rf"|{_AGREEING}(?:i'm sold )?no more (?!(?:questions|comments|news|of|than|time|points)\b)\w+"
     r"|^(?:so |okay |well )*i'm sold no more \w+"
     r"|^(?:\S+ ){0,6}(?:nobody|no one)(?:'s| is)? against(?: it| that)? so (?:that's|it's|we)\b"
