@@ -43,7 +43,8 @@ def test_from_an_upload_to_its_removal(serve: Serve, clip: Path, storage: Storag
     job = done(served, clip)
     sha256, content = job["recording"], clip.read_bytes()
     assert sha256 == hashlib.sha256(content).hexdigest()
-    assert storage.keys() == [f"recordings/{sha256[:2]}/{sha256}"], "what was prepared is gone"
+    kept = [f"recordings/{sha256[:2]}/{sha256}"]
+    until(lambda: storage.keys() == kept, "what was prepared is gone, soon after the end is told")
     data = served.house.settings.data
     assert not (data / "recordings").exists()
     assert not (data / "pcm").exists()

@@ -94,6 +94,7 @@ def test_one_meeting_is_the_same_json_in_both(library: list[str], queue: Queue) 
         "tags": [],
         "revision": 2,
         "wording": 0,
+        "archived": None,
     }
     assert meeting_views.one(queue.database, "another", library[2]) is None
 

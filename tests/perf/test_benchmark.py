@@ -29,7 +29,7 @@ WORK: dict[Component, int] = {
     "decode": 26_000,
     "vad": 70,
     "diarize": 420,
-    "insight": 125_000,
+    "insight": 150_000,
     "search": 19_000,
     "store": 6_600,
     "queue": 21_000,

@@ -106,7 +106,7 @@ class _Timeline:
         if not shares:
             return self.nearest(start, end), shares
         most = max(shares.values())
-        if shares.get(before, 0.0) >= most - _ALIKE:
+        if before in shares and shares[before] >= most - _ALIKE:
             return before, shares
         return max(shares, key=lambda name: (shares[name], name)), shares
 
