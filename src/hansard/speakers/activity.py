@@ -56,6 +56,9 @@ _BRIDGED = round(0.3 * features.RATE)
 """Pauses shorter than 0.3 s belong to the speech around them, as in NIST's evaluations."""
 _SHORTEST = round(0.1 * features.RATE)
 
+_AT_ONCE = 1 << 16
+"""Frames that are looked at together."""
+
 SPECTRAL = 13
 """Cepstra that the mixtures see, the level and its slope among them."""
 
@@ -108,10 +111,9 @@ def spoken(odds: NDArray[np.float32], blocks: Callable[[], Iterator[Frames]]) ->
         blocks: gives the recording's cepstra from the start, in blocks; called three times.
     """
     total = sum(len(block) for block in blocks())
-    middles = (np.arange(total) * features.HOP + features.FRAME / 2) / VAD_FRAME - 0.5
     if not len(odds) or not total:
         return []
-    by_frame = np.interp(middles, np.arange(len(odds)), odds).astype(np.float32)
+    by_frame = _by_frame(odds, total)
     reached = (by_frame > level for level in _odds(np.array(_SURELY, np.float32)))
     sure = next((frames for frames in reached if frames.sum() >= _ENOUGH), None)
     hardly = by_frame < _odds(np.array([_HARDLY], np.float32))
@@ -129,11 +131,21 @@ def spoken(odds: NDArray[np.float32], blocks: Callable[[], Iterator[Frames]]) ->
     return bridged(_bounds(_smoothed(score)))
 
 
+def _by_frame(odds: NDArray[np.float32], total: int) -> NDArray[np.float32]:
+    """Silero's log odds at the middle of each frame, between those that it gives."""
+    found = np.empty(total, np.float32)
+    heard = np.arange(len(odds))
+    for at in range(0, total, _AT_ONCE):
+        frames = np.arange(at, min(total, at + _AT_ONCE))
+        middles = (frames * features.HOP + features.FRAME / 2) / VAD_FRAME - 0.5
+        found[at : at + _AT_ONCE] = np.interp(middles, heard, odds)
+    return found
+
+
 def _fitted(blocks: Callable[[], Iterator[Frames]], chosen: NDArray[np.bool_]) -> mixtures.Mixture:
     """A mixture of evenly spread frames among the chosen."""
     every = -(-int(chosen.sum()) // _MOST)
-    keep = np.zeros(len(chosen), np.bool_)
-    keep[np.flatnonzero(chosen)[::every]] = True
+    keep = chosen & ((np.cumsum(chosen, dtype=np.int32) - 1) % every == 0)
     parts, at = [], 0
     for block in blocks():
         parts.append(shape(block)[keep[at : at + len(block)]])
@@ -145,9 +157,9 @@ def _smoothed(score: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The best path through two states, of which one earns ``score`` in each frame."""
     came = np.zeros((len(score), 2), np.bool_)  # from the other state?
     silent, speaking = 0.0, -_CHANGE
-    for at in range(0, len(score), 1 << 16):
+    for at in range(0, len(score), _AT_ONCE):
         into_silence, into_speech = [], []
-        for gain in score[at : at + (1 << 16)].tolist():
+        for gain in score[at : at + _AT_ONCE].tolist():
             ends, begins = speaking - _CHANGE > silent, silent - _CHANGE > speaking
             silent, speaking = (
                 speaking - _CHANGE if ends else silent,

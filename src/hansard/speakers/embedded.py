@@ -203,36 +203,32 @@ def _clustered(
 ) -> list[tuple[Bounds, int]]:
     """Pieces of the stretches, each with the cluster it belongs to."""
     fewest, most = hints.bounds
-    pieces: list[Bounds] = []
-    parts: list[gaussians.Summaries] = []
-    for stretch, frames in zip(stretches, tape.spectra(stretches), strict=True):
-        cut = changes.pieces(frames, stretch)
-        pieces += cut
-        parts.append(
-            gaussians.summaries(
-                frames[first - stretch[0] : last - stretch[0]] for first, last in cut
-            )
-        )
-    everything = gaussians.joined(parts)
-    shared = gaussians.room(everything)
-    own, left = _grouped_first(everything, shared)
+    pieces = [
+        piece
+        for stretch, frames in zip(stretches, tape.spectra(stretches), strict=True)
+        for piece in changes.pieces(frames, stretch)
+    ]
+    shared = gaussians.room(gaussians.total(tape.spectra(stretches)))
+    own, left = _grouped_first(tape, pieces, shared)
     final = gaussians.grouped(left, shared, fewest=fewest, most=most)
     return [(piece, int(final[label])) for piece, label in zip(pieces, own, strict=True)]
 
 
 def _grouped_first(
-    everything: gaussians.Summaries, shared: NDArray[np.float64]
+    tape: _Tape, pieces: list[Bounds], shared: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], gaussians.Summaries]:
     """Neighbours among themselves: label of each piece, and the summaries of the labels.
 
-    Copies share a label and count once. Where there are several groups, each is clustered.
+    Copies share a label and count once. Where there are several groups, each is clustered; of one
+    group at a time there are summaries in memory, 3 KB a piece.
     """
-    groups = -(-len(everything.counts) // _GROUP)
+    groups = -(-len(pieces) // _GROUP)
     labelled: list[NDArray[np.intp]] = []
     kept: list[gaussians.Summaries] = []
     count = 0
-    for rows in np.array_split(np.arange(len(everything.counts)), groups):
-        part = gaussians.chosen(everything, rows)
+    for group in range(groups):
+        first, last = (len(pieces) * at // groups for at in (group, group + 1))
+        part = gaussians.summaries(tape.spectra(pieces[first:last]))
         firsts, own = np.unique(gaussians.distinct(part, shared), return_inverse=True)
         part = gaussians.chosen(part, firsts)
         if groups > 1:

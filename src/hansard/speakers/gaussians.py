@@ -20,6 +20,7 @@ own out of a few words, as narrow as they are: see :func:`distinct`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -61,6 +62,14 @@ def summaries(stretches: Iterable[NDArray[np.float32]]) -> Summaries:
         np.array([float(len(frames)) for frames in wide]),
         np.stack([frames.sum(axis=0) for frames in wide]),
         np.stack([frames.T @ frames for frames in wide]),
+    )
+
+
+def total(stretches: Iterable[NDArray[np.float32]]) -> Summaries:
+    """Of all stretches together, one row; one stretch is in memory at a time."""
+    rows = (summaries([frames]) for frames in stretches)
+    return functools.reduce(
+        lambda one, other: Summaries(*(a + b for a, b in zip(one, other, strict=True))), rows
     )
 
 
