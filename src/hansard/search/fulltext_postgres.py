@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import Any
 
 import sqlalchemy as sa
@@ -180,13 +181,17 @@ def places(
 
 
 def _holds(ways: Ways, name: str, asked: dict[str, Any]) -> str:
-    """A condition on a segment: one way stands in its terms. Parameters go to ``asked``."""
+    """A condition on a segment: one way stands in its terms. Parameters go to ``asked``.
+
+    What all ways begin with is looked for first: most segments do not even have that.
+    """
     either = []
-    for place, way in enumerate(ways):
-        said = " ".join(way)
+    spelt = [" ".join(way) for way in ways]
+    for place, said in enumerate(spelt):
         asked[f"{name}_{place}"] = f" {said[:-1]}" if said.endswith("*") else f" {said} "
         either.append(f"strpos({_TERMS_READ}, :{name}_{place}) > 0")
-    return f"({' OR '.join(either)})"
+    asked[f"{name}_begin"] = commonprefix([said.removesuffix("*") for said in spelt])  # noqa: RUF071 letters it is
+    return f"(strpos(s.terms, :{name}_begin) > 0 AND ({' OR '.join(either)}))"
 
 
 def _said(clauses: Sequence[Ways]) -> tuple[str, dict[str, Any]]:
