@@ -110,7 +110,7 @@ def test_minutes_become_hours_and_days_and_every_window_says_the_same(database: 
             rollup.roll(database, moment, SETTINGS.days)
     rollup.roll(database, NOW, SETTINGS.days)
     rollup.roll(database, NOW, SETTINGS.days)
-    for length, grain in ((600, MINUTE), (4 * HOUR, MINUTE), (30 * HOUR, HOUR), (30 * DAY, DAY)):
+    for length, grain in ((600, MINUTE), (2 * HOUR, MINUTE), (30 * HOUR, HOUR), (30 * DAY, DAY)):
         since = (NOW - length) // grain * grain
         wanted = sorted(seconds for moment, seconds in truth if moment >= since)
         found = rollup.read(database, NOW - length, NOW, now=NOW).get("x", Figures())
