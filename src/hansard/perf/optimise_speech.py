@@ -181,7 +181,9 @@ def _hear(engine: Engine, windows: list[Samples], asked: SpeechOptions) -> list[
     """The words of each window."""
     able = engine.capabilities
     order = sorted(range(len(windows)), key=lambda index: len(windows[index]))
-    batches = [order[at : at + able.batch] for at in range(0, len(order), able.batch)]
+    # As the queue does: no lane takes more than its share of what is there.
+    size = max(1, min(able.batch, -(-len(order) // able.lanes)))
+    batches = [order[at : at + size] for at in range(0, len(order), size)]
     texts = [""] * len(windows)
 
     def one(batch: list[int]) -> None:
