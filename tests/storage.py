@@ -9,7 +9,7 @@ import socket
 import threading
 import wave
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -215,14 +215,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang_up()
 
     def _forward(self, target: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(target, timeout=60)
         asked = {name: said for name, said in self.headers.items() if name.lower() != "expect"}
-        connection.request(self.command, self.path, body, asked)
-        said = connection.getresponse()
-        content = said.read()
-        headers = {name: text for name, text in said.getheaders() if name.lower() not in _OWN}
-        connection.close()
-        return said.status, headers, content
+        with closing(http.client.HTTPConnection(target, timeout=60)) as connection:
+            connection.request(self.command, self.path, body, asked)
+            said = connection.getresponse()
+            content = said.read()
+            headers = {name: text for name, text in said.getheaders() if name.lower() not in _OWN}
+            return said.status, headers, content
 
     def _answer(
         self, status: int, headers: dict[str, str], content: bytes, size: int | None = None
