@@ -206,6 +206,9 @@ class _Handler(BaseHTTPRequestHandler):
                 proxy.closing.wait(60)
             self._hang_up()
             return
+        if len(body) < length:  # whoever sent it went away: the storage would wait for the rest
+            self._hang_up()
+            return
         status, headers, content = self._forward(self.server.target, body)
         size = int(headers.pop("Content-Length", len(content)))
         if fault != "lost":
