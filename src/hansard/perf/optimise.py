@@ -173,6 +173,9 @@ def optimise(
     # Each candidate does the least, a third of them about half, a ninth of them all of it.
     each = small + part.fixed + (small + took) / 6 + took / 9
     most = int(max(_LEAST, min(MOST, budget * _SEARCHING / each)))
+    least = took + _LEAST * each + 2 * halving.LEAST_PAIRS * small
+    if least > budget:
+        say(f"{part.name}: this takes {least / 60:.0f} minutes at the least, more than its share")
     candidates = variants(space, now, most)
     say(f"{part.name}: {len(candidates)} candidates")
     found = halving.search(
