@@ -12,7 +12,6 @@ followed: the receiver that moved is to be told to Hansard, not to whoever holds
 from __future__ import annotations
 
 import logging
-import random
 import secrets
 import threading
 import time
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from hansard import telemetry
+from hansard.chance import CHANCE
 from hansard.config import Settings
 from hansard.errors import AddressRefused, BadRequest, HansardError
 from hansard.jobs import webhooks
@@ -364,7 +364,7 @@ class Deliveries:
 def backoff(tried: int) -> float:
     """Seconds to wait after so many tries: 5, 15, 45 … 3600, a fifth more or less at random."""
     plain = min(_LONGEST, _FIRST * _FACTOR ** min(tried - 1, 20))
-    return plain * random.uniform(0.8, 1.2)  # noqa: S311 not a secret
+    return plain * CHANCE.uniform(0.8, 1.2)
 
 
 def _in_turn(due: sa.ColumnElement[bool]) -> sa.Select[Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from hansard.chance import CHANCE
 from hansard.errors import LeaseLost, StoreBusy, StoreGone
 
 _log = logging.getLogger("hansard.queue")
@@ -42,5 +42,5 @@ def surely(what: str, act: Callable[[bool], T], seconds: float) -> T:
                 _log.warning("%s is tried again: %s", what, error.message)
             elif now >= until:
                 raise LeaseLost(f"The store was away for too long for {what}.") from error
-            time.sleep(min(pause * random.uniform(0.5, 1.0), max(0.0, until - now)))  # noqa: S311
+            time.sleep(min(pause * CHANCE.uniform(0.5, 1.0), max(0.0, until - now)))
             pause = min(2 * pause, _LONGEST)

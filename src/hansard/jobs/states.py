@@ -21,12 +21,12 @@ because their sums are written in the order of their names.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from hansard.chance import CHANCE
 from hansard.errors import EngineDied, HansardError, UnknownJob
 from hansard.jobs import follow_ups, rows, shares, webhooks
 from hansard.model import POOLS, Failure, JobState, Step, Window, WindowResult
@@ -435,4 +435,4 @@ def holders(connection: sa.Connection, owners: Sequence[str]) -> list[tuple[str,
 
 def _backoff(tried: int) -> float:
     """Seconds to wait: 1, 2, 4 … 300, each up to half less at random so that crowds disperse."""
-    return min(300.0, 2.0 ** (tried - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 not a secret
+    return min(300.0, 2.0 ** (tried - 1)) * CHANCE.uniform(0.5, 1.0)

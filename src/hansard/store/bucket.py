@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hansard.chance import CHANCE
 from hansard.errors import FilesGone, HansardError
 from hansard.model import Value
 from hansard.shared import S3Settings
@@ -143,7 +143,7 @@ class Bucket:
                         f"The object storage cut its answer {failed} times: {error}",
                         hint="It is tried again.",
                     ) from error
-                time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.1 * 2**failed)))  # noqa: S311 jitter
+                time.sleep(CHANCE.uniform(0, min(_LONGEST_PAUSE, 0.1 * 2**failed)))
             else:
                 return
 

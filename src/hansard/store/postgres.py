@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import threading
 import time
 import weakref
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from hansard.chance import CHANCE
 from hansard.errors import (
     DiskFull,
     HansardError,
@@ -232,7 +232,7 @@ class Postgres(Database):
 
         If every worker looked at every commit, their looks would grow with the square of the crowd.
         """
-        if random.random() * self.crowd < FEW:  # noqa: S311 not a secret
+        if CHANCE.random() * self.crowd < FEW:
             self.ring()
 
     def tend(self, what: str) -> None:

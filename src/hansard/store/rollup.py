@@ -11,7 +11,6 @@ A clean end adds the rest; a kill loses what an interval measured.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections import defaultdict
@@ -24,6 +23,7 @@ import msgspec
 import sqlalchemy as sa
 
 from hansard import telemetry
+from hansard.chance import CHANCE
 from hansard.config import PerformanceSettings
 from hansard.errors import HansardError
 from hansard.model import Value
@@ -355,7 +355,7 @@ class RollUp:
             roll(self._database, now, self._settings.days)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._settings.interval * random.uniform(0.8, 1.2)):  # noqa: S311 not a secret
+        while not self._stop.wait(self._settings.interval * CHANCE.uniform(0.8, 1.2)):
             self._patiently(self.flush)
             self._patiently(self.keep_up)
 

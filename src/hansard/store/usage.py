@@ -11,7 +11,6 @@ when a job ends well; money whenever it ends, because what a job that failed has
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -20,6 +19,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from hansard.chance import CHANCE
 from hansard.errors import QuotaUsedUp
 from hansard.model import SAMPLE_RATE, Prepared, Value
 from hansard.store.dialects import Insert, inserts, json_number
@@ -85,7 +85,7 @@ def day(moment: float) -> str:
 
 def any_part() -> int:
     """A part to add to, where others add at the same time."""
-    return random.randrange(PARTS)  # noqa: S311 not a secret
+    return CHANCE.randrange(PARTS)
 
 
 def add(
