@@ -345,6 +345,13 @@ class ProfileBusy(UsageError):
     status = 409
 
 
+class OptimiseBusy(UsageError):
+    """Settings are being measured here already; two at once would measure each other."""
+
+    code = "optimise_busy"
+    status = 409
+
+
 class NothingToProfile(UsageError):
     """There is no process that could be looked into."""
 

@@ -67,18 +67,34 @@ def test_real_parts_give_the_same_whatever_is_varied(
     monkeypatch.setattr(optimise_store, "_UPLOAD", 2**20)
     data.mkdir()
     plain = load(tuned=False)
-    parts: list[Part] = [
-        Listening(plain, "sphinx", "en-us", speech[: 5 * 16_000], "not what was said"),
-        Detecting(plain, np.tile(speech, 2)),
-        optimise_store.Storing(plain),
-        optimise_store.TakingIn(plain),
-    ]
-    for part in parts:
-        _, usual = part.run({}, 1.0)
-        knob = part.space()[0]
-        seconds, other = part.run(knob.set(0), 1.0)
-        assert seconds > 0
-        assert other == usual, part.name
-        assert usual.text
-        part.close()
-    assert not [path for path in data.iterdir() if path.name.startswith("optimise-")]
+    with optimise_store.alone(plain):
+        parts: list[Part] = [
+            Listening(plain, "sphinx", "en-us", speech[: 5 * 16_000], "not what was said"),
+            Detecting(plain, np.tile(speech, 2)),
+            optimise_store.Storing(plain),
+            optimise_store.TakingIn(plain),
+        ]
+        for part in parts:
+            _, usual = part.run({}, 1.0)
+            knob = part.space()[0]
+            seconds, other = part.run(knob.set(0), 1.0)
+            assert seconds > 0
+            assert other == usual, part.name
+            assert usual.text
+            part.close()
+    assert not (data / "optimise").exists()
+
+
+def test_one_at_a_time_and_nothing_is_left_of_who_was_killed(
+    data: Path, clip: Path, hansard: Command
+) -> None:
+    data.mkdir()
+    plain = load(tuned=False)
+    left = data / "optimise" / "somebodys"
+    left.mkdir(parents=True)
+    with optimise_store.alone(plain):
+        assert not left.exists()
+        wanted = ("optimise", clip, "--component", "vad", "--model", "sphinx", "--offline")
+        refused(hansard(*wanted, "--minutes", "0.1"), "optimise_busy", 2)
+        assert (data / "optimise").exists(), "it is somebody else's"
+    assert not (data / "optimise").exists()

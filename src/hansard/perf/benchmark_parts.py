@@ -13,9 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hansard import telemetry
@@ -23,25 +21,18 @@ from hansard.errors import NotInThisBuild, NotSupported, TimedOut
 from hansard.model import (
     SAMPLE_RATE,
     Detection,
-    Levels,
-    Media,
     Options,
-    Prepared,
-    Recording,
     Segment,
-    Span,
     Transcript,
-    Utterance,
-    Window,
-    WindowResult,
 )
+from hansard.perf import rehearsal
 from hansard.perf.benchmark import Bench, Component
 from hansard.perf.benchmark_material import Material
 
 if TYPE_CHECKING:
     from hansard.config import Settings
     from hansard.jobs.queue import Queue
-    from hansard.speech.engine import Engine, Samples, SpeechOptions
+    from hansard.speech.engine import Samples
 
 _BLOCK = 1 << 16
 """Samples that are fed at once: what a decoder hands over."""
@@ -51,8 +42,6 @@ _SEARCHES = ("budget", "new office", '"the report"', "agend*", "budget OR report
 _REQUESTS = 200
 _PATIENCE = 60.0
 """Seconds that a service has to start."""
-_LEVELS = Levels(1.0, -20.0, -3.0, -60.0, 40.0, 0.0, 0.0)
-_OPTIONS = Options("sphinx", "en-us")
 
 Ready = Callable[["Settings", Material, str | None], AbstractContextManager[Bench]]
 
@@ -161,8 +150,12 @@ def _stt(settings: Settings, material: Material, model: str | None) -> Iterator[
             if language is None and engine.capabilities.detects_language and audio:
                 language, _ = engine.detect_language(audio[0])
             asked = SpeechOptions(language=language)
+
+            def run() -> None:
+                heard[:] = rehearsal.hear(engine, audio, asked)
+
             yield Bench(
-                partial(_hear, engine, audio, asked, heard),
+                run,
                 material.seconds,
                 "audio",
                 model=f"{chosen.engine}/{chosen.model}",
@@ -170,25 +163,6 @@ def _stt(settings: Settings, material: Material, model: str | None) -> Iterator[
             )
     finally:
         models.close()
-
-
-def _hear(engine: Engine, audio: list[Samples], asked: SpeechOptions, heard: list[str]) -> None:
-    """As workers do it: like lengths together, so many calls at a time as the engine has lanes."""
-    able = engine.capabilities
-    order = sorted(range(len(audio)), key=lambda index: len(audio[index]))
-    batches = [order[at : at + able.batch] for at in range(0, len(order), able.batch)]
-    texts = [""] * len(audio)
-
-    def one(batch: list[int]) -> None:
-        with telemetry.span("engine"):
-            answers = engine.transcribe([audio[index] for index in batch], asked)
-        for index, answer in zip(batch, answers, strict=True):
-            texts[index] = " ".join(said.text for said in answer.utterances)
-
-    with ThreadPoolExecutor(able.lanes, "hansard-lane") as pool:
-        for _ in pool.map(one, batches):
-            pass
-    heard[:] = texts
 
 
 def _errors(material: Material, text: str) -> float | None:
@@ -301,44 +275,23 @@ def _queue_of(settings: Settings) -> Iterator[Queue]:
         database.close()
 
 
-def _submit(queue: Queue, numbers: Iterator[int]) -> Any:
-    number = next(numbers)
-    media = Media("wav", 25.0, 100, ())
-    recording = Recording(f"{number:064x}", f"{number}.wav", media, time.time())
-    return queue.submit(recording, _OPTIONS, _LEVELS, seconds=25.0)[0]
-
-
 @contextmanager
 def _queue(settings: Settings, _material: Material, _model: str | None) -> Iterator[Bench]:
     numbers = itertools.count()
-    samples = 25 * SAMPLE_RATE
-    window = Window(0, 0, (Span(0, samples),))
-    answer = WindowResult((Utterance(0.0, 25.0, "said"),), "en")
 
     with _queue_of(settings) as queue:
-
-        def step() -> None:
-            unit = queue.claim_step()
-            assert unit is not None
-            if unit.step == "prepare":
-                queue.add_windows(unit, [window], position=samples)
-                queue.end_prepare(unit, Prepared(samples, 1, _LEVELS, speech=samples))
-            else:
-                queue.complete(unit, lambda _: None)
 
         def run() -> None:
             for _ in range(_JOBS):
                 with telemetry.span("queue.submit"):
-                    _submit(queue, numbers)
+                    rehearsal.submitted(queue, next(numbers))
             for _ in range(_JOBS):
                 with telemetry.span("queue.prepare"):
-                    step()
+                    rehearsal.prepare(queue)
                 with telemetry.span("queue.windows"):
-                    unit = queue.claim_windows(_OPTIONS.engine, _OPTIONS.model, batch=1, lanes=1)
-                    assert unit is not None
-                    queue.record(unit, [answer for _ in unit.parts])
+                    rehearsal.listen(queue)
                 with telemetry.span("queue.finish"):
-                    step()
+                    rehearsal.finish(queue, lambda _: None)
 
         yield Bench(run, _JOBS, "jobs")
 
@@ -363,7 +316,7 @@ def _store(settings: Settings, material: Material, _model: str | None) -> Iterat
     with _queue_of(settings) as queue:
 
         def run() -> None:
-            job = _submit(queue, numbers)
+            job = rehearsal.submitted(queue, next(numbers))
             with telemetry.span("store.write"):
                 _save(queue, settings, job, segments)
             with telemetry.span("store.read"):
@@ -382,7 +335,7 @@ def _search(settings: Settings, material: Material, _model: str | None) -> Itera
     with _queue_of(settings) as queue:
         tenant = ""
         for number in range(_MEETINGS):
-            job = _submit(queue, numbers)
+            job = rehearsal.submitted(queue, next(numbers))
             tenant = job.tenant
             _save(queue, settings, job, _talk(material, _SEGMENTS, number))
 
@@ -404,7 +357,7 @@ def _api(settings: Settings, _material: Material, _model: str | None) -> Iterato
     import httpx
 
     with _queue_of(settings) as queue:
-        job = _submit(queue, itertools.count()).id
+        job = rehearsal.submitted(queue, 0).id
     kept = {"HANSARD_DATA": str(settings.data), "HANSARD_BROKER": "", "HANSARD_CACHE": ""}
     kept |= {"HANSARD_FILES": "", "HANSARD_DATABASE": settings.database or ""}
     words = ("serve", "--port", "0", "--host", "127.0.0.1", "--no-worker")

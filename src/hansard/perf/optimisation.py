@@ -76,8 +76,10 @@ def run(
 
     Raises:
         UsageError: there is no such component.
+        OptimiseBusy: somebody else measures here.
         HansardError: a recording cannot be read, or the model cannot be loaded.
     """
+    from hansard.perf.optimise_store import alone
     from hansard.speech import catalog
     from hansard.store.opening import opened
 
@@ -90,6 +92,7 @@ def run(
     before = {} if profile is None else dict(profile.values)
     mine = given(plain, chosen.model if chosen.engine == "whisper" else None)
     with ExitStack() as stack:
+        stack.enter_context(alone(plain))
         database = opened(plain.data, plain.database, sqlite=plain.sqlite)
         stack.callback(database.close)
         ready = _ready(plain, chosen, samples, reference, stack)

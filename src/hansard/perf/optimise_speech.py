@@ -21,6 +21,7 @@ from hansard.config import Settings
 from hansard.errors import HansardError
 from hansard.model import SAMPLE_RATE, Detection, Options
 from hansard.perf.optimise import Knob, Output, Space, Values, applied
+from hansard.perf.rehearsal import hear
 from hansard.speech import memory, tuning
 from hansard.speech.accuracy import word_errors
 from hansard.speech.engine import SpeechOptions
@@ -121,7 +122,7 @@ class Listening:
             engine = self._open(values)
             asked = SpeechOptions(language=self._spoken(engine, windows))
             begun = time.perf_counter()
-            texts = _hear(engine, windows, asked)
+            texts = hear(engine, windows, asked)
         except HansardError as error:
             if not values:
                 raise
@@ -175,26 +176,6 @@ class Listening:
         """Unload everything."""
         while self._held:
             self._held.popitem()[1].close()
-
-
-def _hear(engine: Engine, windows: list[Samples], asked: SpeechOptions) -> list[str]:
-    """The words of each window."""
-    able = engine.capabilities
-    order = sorted(range(len(windows)), key=lambda index: len(windows[index]))
-    # As the queue does: no lane takes more than its share of what is there.
-    size = max(1, min(able.batch, -(-len(order) // able.lanes)))
-    batches = [order[at : at + size] for at in range(0, len(order), size)]
-    texts = [""] * len(windows)
-
-    def one(batch: list[int]) -> None:
-        answers = engine.transcribe([windows[index] for index in batch], asked)
-        for index, answer in zip(batch, answers, strict=True):
-            texts[index] = " ".join(said.text for said in answer.utterances)
-
-    with ThreadPoolExecutor(able.lanes, "hansard-lane") as lanes:
-        for _ in lanes.map(one, batches):
-            pass
-    return texts
 
 
 def _warm(engine: Engine, second: Samples) -> None:

@@ -8,29 +8,20 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from hansard.config import QueueSettings, Settings
+from hansard.errors import OptimiseBusy
 from hansard.jobs.queue import Queue
-from hansard.jobs.rows import Unit
-from hansard.model import (
-    SAMPLE_RATE,
-    Job,
-    Levels,
-    Media,
-    Options,
-    Prepared,
-    Recording,
-    Segment,
-    Span,
-    Transcript,
-    Utterance,
-    Window,
-    WindowResult,
-)
+from hansard.model import Job, Segment, Transcript
+from hansard.perf import rehearsal
 from hansard.perf.optimise import Knob, Output, Space, Values, applied
 from hansard.store import transcripts, views
 from hansard.store.disk import Disk
@@ -42,10 +33,38 @@ _JOBS, _READS = 24, 6
 """Done in all of the work: jobs from submit to transcript, and transcripts read for each."""
 _UPLOAD = 48 * 2**20
 _ROOMY = QueueSettings(capacity=10_000_000)
-_OPTIONS = Options("sphinx", "en-us")
-_LEVELS = Levels(1.0, -20.0, -3.0, -60.0, 40.0, 0.0, 0.0)
-_LENGTH = 25 * SAMPLE_RATE
 _WORDS = ("budget", "moved", "seconded", "asked", "cost", "chair", "hands", "clerk", "carried")
+
+
+def workshop(settings: Settings) -> Path:
+    """Where parts work: on the disk that the store is on. See :func:`alone`."""
+    place = settings.data / "optimise"
+    place.mkdir(exist_ok=True)
+    return place
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Nobody else measures here meanwhile, and nothing is left of who was killed in the middle.
+
+    Raises:
+        OptimiseBusy: somebody does.
+    """
+    lock = FileLock(settings.data / "optimise.lock", timeout=0)
+    try:
+        with lock:
+            place = workshop(settings)
+            shutil.rmtree(place)
+            place.mkdir()
+            try:
+                yield
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
+    except Timeout as error:
+        raise OptimiseBusy(
+            "Settings are being measured on this data directory already.",
+            hint="Wait for the other one: two at once would measure each other.",
+        ) from error
 
 
 class Storing:
@@ -58,7 +77,7 @@ class Storing:
     def __init__(self, settings: Settings) -> None:
         """Fill a library, which takes a few seconds."""
         self._settings = settings
-        self._folder = tempfile.TemporaryDirectory(prefix="optimise-", dir=settings.data)
+        self._folder = tempfile.TemporaryDirectory(dir=workshop(settings))
         self._path = Path(self._folder.name) / "hansard.db"
         self._numbers = itertools.count()
         database = Sqlite(self._path)
@@ -104,27 +123,16 @@ class Storing:
 
 def _through(queue: Queue, number: int) -> Job:
     """One job from submit to its transcript, every step as the workers take it."""
-    media = Media("wav", 25.0, 100, ())
-    recording = Recording(f"{number:064x}", f"{number}.wav", media, time.time())
-    job, _ = queue.submit(recording, _OPTIONS, _LEVELS, seconds=25.0)
-    unit = _claimed(queue.claim_step())
-    window = Window(0, 0, (Span(0, _LENGTH),))
-    queue.add_windows(unit, [window], position=_LENGTH)
-    queue.end_prepare(unit, Prepared(_LENGTH, 1, _LEVELS, speech=_LENGTH))
-    unit = _claimed(queue.claim_windows("sphinx", "en-us", batch=1, lanes=1))
-    queue.record(unit, [WindowResult((Utterance(0.0, 25.0, "said"),), "en") for _ in unit.parts])
-    unit = _claimed(queue.claim_step())
-    head = Transcript(job.id, job.recording, job.name, 25.0, "sphinx", "en-us", language="en")
-    queue.complete(
-        unit,
+    job = rehearsal.submitted(queue, number)
+    rehearsal.prepare(queue)
+    rehearsal.listen(queue)
+    length = rehearsal.SECONDS
+    head = Transcript(job.id, job.recording, job.name, length, "sphinx", "en-us", language="en")
+    rehearsal.finish(
+        queue,
         lambda connection: transcripts.save(connection, job.id, _said(number), lambda: head),
     )
     return job
-
-
-def _claimed(unit: Unit | None) -> Unit:
-    assert unit is not None, "nobody else works on this store"
-    return unit
 
 
 def _said(seed: int) -> Iterator[Segment]:
@@ -144,7 +152,7 @@ class TakingIn:
     def __init__(self, settings: Settings) -> None:
         """Make the bytes of an upload."""
         self._settings = settings
-        self._folder = tempfile.TemporaryDirectory(prefix="optimise-", dir=settings.data)
+        self._folder = tempfile.TemporaryDirectory(dir=workshop(settings))
         self._files = Disk(Path(self._folder.name), "optimise")
         self._bytes = random.Random(0).randbytes(_UPLOAD)  # noqa: S311 likewise
 
