@@ -441,9 +441,13 @@ class Settings(BaseSettings):
 class _Tuned(PydanticBaseSettingsSource):
     """The tuned profile of the data directory that the sources before it name."""
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Not asked: all values come at once."""
-        raise NotImplementedError
+    def get_field_value(
+        self,
+        field: FieldInfo,  # noqa: ARG002 pydantic's signature
+        field_name: str,
+    ) -> tuple[Any, str, bool]:
+        """Nothing of one field: all values come at once, from a call."""
+        return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """What it says; see :func:`hansard.tuned.settings`."""

@@ -18,6 +18,7 @@ from tests.quick import QuickEngine, use
 from hansard.api.process import server as make_server
 from hansard.audio.cage import Cage
 from hansard.config import CageSettings, load
+from hansard.store.postgres import Postgres
 from hansard.wiring import House
 
 
@@ -77,6 +78,18 @@ def serve(quick: QuickEngine, cage: Cage) -> Iterator[Serve]:
         assert not thread.is_alive(), "the server did not stop"
         house.close()
         listening.close()
+
+
+@pytest.fixture
+def serve_on_postgres(serve: Serve, postgres: str) -> Serve:
+    """Services that share one PostgreSQL."""
+
+    def start(*, work: bool = True, **settings: Any) -> Served:
+        served = serve(work=work, database=postgres, **settings)
+        assert isinstance(served.house.database, Postgres)
+        return served
+
+    return start
 
 
 @pytest.fixture

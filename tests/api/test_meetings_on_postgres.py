@@ -6,10 +6,9 @@ What is imported are the tests of the other files, run again with another store 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import pytest
-from tests.api.conftest import Serve, Served
+from tests.api.conftest import Served
+from tests.api.conftest import serve_on_postgres as serve
 from tests.api.test_meetings import (
     got,
     made,
@@ -22,28 +21,15 @@ from tests.api.test_meetings import (
 )
 from tests.api.test_search import library, test_a_search, test_filters, test_searches_are_saved
 
-from hansard.store.postgres import Postgres
-
 __all__ = [
     "library",
     "made",
+    "serve",
     "served",
     "test_a_search",
     "test_filters",
     "test_searches_are_saved",
 ]
-
-
-@pytest.fixture
-def serve(serve: Serve, postgres: str) -> Serve:
-    """Services that share one PostgreSQL."""
-
-    def start(*, work: bool = True, **settings: Any) -> Served:
-        served = serve(work=work, database=postgres, **settings)
-        assert isinstance(served.house.database, Postgres)
-        return served
-
-    return start
 
 
 def test_the_life_of_a_meeting(served: Served, clip: Path) -> None:

@@ -5,10 +5,8 @@ The tests are those of the other files, run again with another store below.
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-from tests.api.conftest import Serve, Served
+from tests.api.conftest import Serve
+from tests.api.conftest import serve_on_postgres as serve
 from tests.api.test_auth import _route_that_tells, test_a_key_has_so_much_audio_a_day
 from tests.api.test_events import (
     long,
@@ -48,13 +46,12 @@ from tests.api.test_webhooks import (
 )
 from tests.waiting import until
 
-from hansard.store.postgres import Postgres
-
 __all__ = [
     "_route_that_tells",
     "long",
     "quiet",
     "receiver",
+    "serve",
     "test_a_crowd_with_one_key_is_one_job",
     "test_a_file_becomes_a_job_and_a_transcript",
     "test_a_job_is_followed_from_its_beginning_to_its_end",
@@ -75,18 +72,6 @@ __all__ = [
     "test_what_is_being_said_is_guessed_until_it_is_final",
     "test_who_was_cut_off_goes_on_without_loss_or_repeat",
 ]
-
-
-@pytest.fixture
-def serve(serve: Serve, postgres: str) -> Serve:
-    """Services that share one PostgreSQL."""
-
-    def start(*, work: bool = True, **settings: Any) -> Served:
-        served = serve(work=work, database=postgres, **settings)
-        assert isinstance(served.house.database, Postgres)
-        return served
-
-    return start
 
 
 def test_what_one_process_writes_another_shows(serve: Serve) -> None:

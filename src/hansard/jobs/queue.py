@@ -321,7 +321,7 @@ class Queue(Steps):
                 return states.record(connection, unit.parts, unit.token, results, now)
 
         if not self._surely(unit, write):
-            raise LeaseLost("The windows were taken over by another worker.")
+            raise LeaseLost("The windows were taken over, or heard more surely meanwhile.")
 
     def listen_again(self, unit: Unit, planned: Sequence[Window]) -> None:
         """From finishing back to listening: a second look at some windows.
