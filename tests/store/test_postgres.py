@@ -55,6 +55,12 @@ def count(database: Postgres) -> int:
         return int(connection.scalar(COUNT) or 0)
 
 
+def snapshot(database: Postgres) -> str:
+    """What can be seen: the same where nobody committed anything."""
+    with database.read() as connection:
+        return str(connection.scalar(sa.text("SELECT CAST(pg_current_snapshot() AS text)")))
+
+
 # ── the bell ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -130,6 +136,30 @@ def test_a_change_is_found_though_its_message_was_lost(
     before = hearer.beat()
     add(writer, "a")
     until(lambda: hearer.beat() != before)
+
+
+def test_what_is_kept_ready_stays_while_nobody_commits(
+    server: servers.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[None] = []
+    look = notices.Ears._look
+
+    def watched(*given: Any) -> None:
+        look(*given)
+        looks.append(None)
+
+    monkeypatch.setattr(notices.Ears, "_look", watched)
+    database = Postgres(server.fresh())
+    until(lambda: database.beat() and database.hears)
+    before, beat = "", 0
+    for _ in range(5):  # a vacuum of the server's own is a commit, too
+        before, beat, seen = snapshot(database), database.beat(), len(looks)
+        until(lambda seen=seen: len(looks) >= seen + 3)  # type: ignore[misc] # bound at once
+        if snapshot(database) == before:
+            break
+    assert snapshot(database) == before
+    assert database.beat() == beat
+    database.close()
 
 
 def test_a_mark_is_older_than_what_is_read_with_it(two: tuple[Postgres, Postgres]) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from tests.store.counting import FIRST, THEN
 
 from hansard import telemetry
 from hansard.config import PerformanceSettings
@@ -167,3 +173,41 @@ def test_only_so_many_classes_of_failures_are_kept() -> None:
         whole = whole.plus(Figures(Timing(1, 1.0, 1.0, {3: 1}), {f"code{number}": 1}))
     assert whole.failed == 100
     assert len(whole.failures) <= 21
+
+
+@pytest.mark.parametrize(
+    ("point", "left"),
+    [
+        (("hansard.store.rollup:add:before", "2"), FIRST),
+        (("hansard.store.rollup:locks.alone:after", "2"), FIRST),  # in the middle of adding
+        (("hansard.store.rollup:add:after", "2"), FIRST + THEN),
+        (("hansard.store.rollup:locks.alone:after", "3"), FIRST + THEN),  # of making an hour
+        (("-", "0"), FIRST + THEN),
+    ],
+)
+def test_a_kill_loses_an_interval_at_most_and_nothing_counts_twice(
+    database: Database,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    point: tuple[str, str],
+    left: int,
+) -> None:
+    address = "-" if database.dialect == "sqlite" else request.getfixturevalue("_postgres")()
+    ended = subprocess.run(
+        [
+            *(sys.executable, str(Path(__file__).with_name("counting.py"))),
+            *(str(tmp_path), address, str(NOW), *point),
+        ],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == (0 if point[0] == "-" else -signal.SIGKILL)
+    later = NOW + 2 * HOUR
+    for _ in range(2):
+        found = rollup.read(database, NOW - HOUR, later, now=later)
+        assert found["stt"].timing.count == left
+        rollup.roll(database, later, SETTINGS.days)  # which another process does in its place
+    with database.read() as connection:
+        hours = sa.select(sa.func.sum(performance.c.count)).where(performance.c.grain == HOUR)
+        assert connection.scalar(hours) == left

@@ -145,7 +145,7 @@ def _made(
     named: bool,
 ) -> tuple[bytes, str]:
     """A page as JSON; ``named``: and the moment that it was made from."""
-    with reader.read():
+    with reader.read(single=not named):
         moment = _moment_of(reader) if named else ""
         found = views.page(reader, tenant, wanted, after=after, limit=limit)
     further = msgspec.json.encode(None if found.last is None else _cursor(found.last))

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from hansard.api.app import create
+from hansard.api.pauses import Pauses
 
 if TYPE_CHECKING:
     import socket
@@ -69,6 +70,7 @@ def run(
     # Threads that read the store let go of the interpreter at each row, and the event loop then
     # keeps it for as long as it may: five milliseconds at a time make a crowd wait for a look.
     sys.setswitchinterval(0.001)
+    Pauses().watch()
     front = server(house)
     # Whoever watches over this process says when it ends, however often; a terminal tells all.
     whole: Any = front

@@ -24,6 +24,9 @@ TEND = "tend:"
 _STALE = 1.0
 """Seconds after which a message may have been lost: others may then have committed unheard."""
 
+_SNAPSHOT = "SELECT CAST(pg_current_snapshot() AS text)"
+"""A name of what can be seen: the same as before, and nobody has committed anything since."""
+
 _BREATH = 0.008
 """Seconds between two messages of one process: one tells of all that was committed meanwhile."""
 
@@ -120,7 +123,8 @@ class Ears:
         self._address = address
         self._hearer = hearer
         self._closing = threading.Event()
-        self._beaten = 0.0
+        self._looked = 0.0
+        self._seen = ""
         self.deaf = True
         """Nobody can be heard: anything may have been committed."""
         self._thread = threading.Thread(target=self._stay, name="hansard-bell", daemon=True)
@@ -148,7 +152,8 @@ class Ears:
             self._closing.wait(_PAUSE)
 
     def _hear(self, connection: psycopg.Connection[Any]) -> None:
-        self._beat()
+        self._seen = ""
+        self._look(connection)
         self._hearer.ring()
         self.deaf = False
         while not self._closing.is_set():
@@ -156,20 +161,27 @@ class Ears:
                 word, name, *tended = notice.payload.split(" ")
                 if name == self._hearer.told_by():
                     continue
-                self._beat()
+                self._hearer.beaten()
                 for what in tended:
                     self._hearer.left_to(name, what.removeprefix(TEND))
                 if word == RING:
                     self._hearer.rung()
                 if self._closing.is_set():
                     return
-            # A message may have been lost with its sender: now and then it is as if one came.
-            if time.monotonic() - self._beaten >= _STALE:
-                self._beat()
+            if time.monotonic() - self._looked >= _STALE:
+                self._look(connection)
 
-    def _beat(self) -> None:
-        self._beaten = time.monotonic()
-        self._hearer.beaten()
+    def _look(self, connection: psycopg.Connection[Any]) -> None:
+        """A message may have been lost with its sender: was anything committed since the last look?
+
+        What is kept ready was read since then, so it is still good where nothing was.
+        """
+        self._looked = time.monotonic()
+        row = connection.execute(_SNAPSHOT).fetchone()
+        seen = str(row[0]) if row is not None else ""
+        if seen != self._seen:
+            self._seen = seen
+            self._hearer.beaten()
 
 
 def connect(address: Address) -> psycopg.Connection[Any]:

@@ -57,7 +57,7 @@ class Page(Value, frozen=True):
 def statuses(database: Database, tenant: str, ids: Sequence[str]) -> dict[str, bytes]:
     """The tenant's jobs among ``ids``, each as a JSON object."""
     sql = _SQL[database.dialect]
-    with database.read() as connection:
+    with database.read(single=True) as connection:
         whole = connection.scalar(sql.STATUSES, {"tenant": tenant, "ids": sql.listed(ids)})
     return {name: bytes(raw) for name, raw in _BY_NAME.decode(str(whole)).items()}
 
@@ -70,7 +70,7 @@ def page(
 ) -> Page:
     """Jobs behind the job ``after``: as fast on the last page as on the first."""
     query, asked = page_query(database.dialect, tenant, wanted, after=after, limit=limit)
-    with database.read() as connection:
+    with database.read(single=True) as connection:
         row = connection.execute(query, asked).one()
     count = int(row.total)
     return Page(row.items.encode(), min(count, limit), row.last if count > limit else None)
@@ -120,7 +120,7 @@ def transcript(database: Database, tenant: str, job: str, *, words: bool) -> byt
         Archived: it is in the archive.
     """
     query = transcript_query(database.dialect, words=words)
-    with database.read() as connection:
+    with database.read(single=True) as connection:
         whole = connection.scalar(query, {"tenant": tenant, "job": job})
         if whole is None:
             archived.see_that_it_is_here(connection, job, tenant)
