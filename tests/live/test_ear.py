@@ -68,6 +68,23 @@ def test_speech_without_a_pause_is_cut_before_a_window_is_too_long(
     assert planned[-1].pieces[-1].end > len(voice) - 16_000
 
 
+def test_who_goes_on_after_a_pause_does_not_hold_up_what_was_said(
+    at_once: list[Window], speech: NDArray[np.int16]
+) -> None:
+    """However long the pause was, and wherever it fell between two looks."""
+    said, went_on = (
+        np.concatenate([speech[piece.start : piece.end] for piece in window.pieces])
+        for window in at_once[1:3]
+    )
+    for silence in np.arange(0.24, 0.4, 0.02):
+        ear = Ear(OPTIONS)
+        voice = np.concatenate([said, np.zeros(int(silence * 16_000), np.int16), went_on])
+        heard = 0
+        while not ear.hear(voice[heard : heard + 800]):
+            heard += 800
+            assert heard < len(said) + 16_000, f"after {silence:.2f} s of silence"
+
+
 def test_a_guess_is_about_the_window_to_come(speech: NDArray[np.int16]) -> None:
     ear = Ear(OPTIONS)
     done: list[Window] = []

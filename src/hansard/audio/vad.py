@@ -319,8 +319,9 @@ class Detector:
                 start = max(0, start - room)
             if not stretch.cut_after:
                 room = self._pad
-                if len(self._closed) > 1:
-                    room = min(room, (self._closed[1].start - end - 1) // 2)
+                behind = self._next()
+                if behind is not None:
+                    room = min(room, (behind - end - 1) // 2)
                 elif frontier is not None and frontier < end + 2 * self._pad + 1:
                     break
                 end = min(self._samples, end + room)
@@ -328,6 +329,15 @@ class Detector:
             self._behind = self._closed.popleft()
         telemetry.count("vad.spans", len(spans))
         return spans
+
+    def _next(self) -> int | None:
+        """Where the second of the closed stretches begins, or the open one if it will be kept."""
+        if len(self._closed) > 1:
+            return self._closed[1].start
+        if self._start is None:
+            return None
+        said = (self._heard if self._quiet is None else self._quiet) - self._start
+        return self._start if said >= self._min_speech else None
 
 
 def _best_cut(trace: list[float], low: float, unsure: int) -> tuple[int, int]:

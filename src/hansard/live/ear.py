@@ -1,8 +1,9 @@
 """Speech found while it is spoken, and windows that end when somebody stops speaking.
 
 The rules are those of files (``audio.vad``, ``audio.windows``); only the windows are not filled.
-A window is closed when silence has lasted for :data:`PAUSE`, or when what is being said cannot
-fit into it any more. The same samples give the same windows, however they were cut on the way.
+A window is closed when silence has lasted for :data:`PAUSE`, also where somebody has gone on
+speaking by then, or when what is being said cannot fit into it any more. The same samples give the
+same windows, however they were cut on the way.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Ear:
         self._planner = Planner(0, options.window_seconds)
         self._room = int(options.window_seconds * SAMPLE_RATE)
         self._unsure = round(detection.min_silence * SAMPLE_RATE)
+        self._gap = round(max(0.0, PAUSE - detection.pad) * SAMPLE_RATE)
         self._waiting = np.empty(0, np.int16)
         self._position = 0
         self._shown: tuple[Span, ...] = ()
@@ -85,5 +87,7 @@ class Ear:
         since = self._detector.open
         if since is None:
             return self._position - pieces[-1].end >= PAUSE * SAMPLE_RATE
+        if since - pieces[-1].end >= self._gap:
+            return True  # it was a pause, though somebody went on before it was looked at
         held = sum(piece.length for piece in pieces)
         return held + self._position - self._unsure - since > self._room
