@@ -31,6 +31,7 @@ from hansard.model import (
     Transcript,
     Word,
 )
+from hansard.perf.loadtest_figures import Result
 from hansard.store.database import Database
 from hansard.store.sqlite import Sqlite
 from hansard.store.tables import jobs, recordings, segments, transcripts
@@ -139,6 +140,27 @@ def serving(data: Path, port: int, *arguments: str, **variables: str) -> Iterato
     ready = f"http://127.0.0.1:{port}/api/v1/health/live"
     with process([*command, *arguments], ready, **quiet) as server:
         yield server
+
+
+def hansard(*words: str) -> str:
+    """The command that users have; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hansard", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])},
+    )
+    if done.returncode not in {0, 1}:
+        raise SystemExit(done.stderr)
+    return done.stdout
+
+
+def loadtest(port: int, scenario: str, *words: str) -> Result:
+    """One load test of a service of this machine."""
+    url = f"http://127.0.0.1:{port}"
+    said = hansard("loadtest", "--scenario", scenario, "--json", "--url", url, *words)
+    return msgspec.json.decode(said, type=Result)
 
 
 @contextmanager

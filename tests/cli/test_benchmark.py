@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import json
+import secrets
+import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy import make_url
 from tests.cli.conftest import ROOT, Command, refused
 
+from hansard import __version__ as hansard_version
+from hansard.errors import MachineError
 from hansard.perf import benchmark_other
 
 SHORT = ("--component", "vad", "--iterations", "4", "--seconds", "4")
@@ -92,3 +100,75 @@ def test_another_build_is_installed_and_takes_turns(
         check=True,
     )
     assert Path(said.stdout.strip()).is_relative_to(place)
+
+
+def test_a_version_is_installed_beside_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From where pip finds it: here a directory with a wheel of another version."""
+    source, wheels = tmp_path / "source", tmp_path / "wheels"
+    left_out = shutil.ignore_patterns(".*", "tests", "bench", "deploy", "docs", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=left_out)
+    for path in (source / "pyproject.toml", source / "src/hansard/__init__.py"):
+        path.write_text(path.read_text().replace(f'"{hansard_version}"', '"0.0.1"'))
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
+            *("--no-build-isolation", "--wheel-dir", wheels, source),
+        ],
+        check=True,
+    )
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    with pytest.raises(MachineError, match="cannot be installed"):
+        benchmark_other.python_of("0.0.2", tmp_path / "builds")
+    found = benchmark_other.python_of("0.0.1", tmp_path / "builds")
+    code = "import hansard, hansard.cli.app; print(hansard.__version__, hansard.__file__)"
+    said = subprocess.run(
+        [found, "-c", code],
+        env=benchmark_other.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert said[0] == "0.0.1"
+    assert Path(said[1]).is_relative_to(tmp_path / "builds")
+
+
+def test_on_postgres_it_leaves_nothing_and_sweeps_what_was_left(
+    hansard: Command, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that somebody was killed over; one that somebody has just made, or works on."""
+    mark = secrets.token_hex(4)
+    dead, fresh, busy = (
+        f"hansard_benchmark_{made:.0f}_{mark}" for made in (1000, time.time(), 2000)
+    )
+    with psycopg.connect(postgres, autocommit=True) as server:
+
+        def there() -> set[str]:
+            found = server.execute(
+                "SELECT datname FROM pg_database WHERE datname LIKE 'hansard_benchmark_%'"
+            )
+            return {name for (name,) in found}
+
+        for name in (dead, fresh, busy):
+            server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        before = there()
+        try:
+            monkeypatch.setenv("HANSARD_DATABASE", postgres)
+            with psycopg.connect(make_url(postgres).set(database=busy).render_as_string(False)):
+                ended = hansard(
+                    *("benchmark", "--component", "queue", "--component", "store"),
+                    *("--iterations", "2", "--seconds", "4", "--output", "on.json"),
+                )
+            assert ended.code == 0, ended.err
+            found = json.loads(Path("on.json").read_text())["results"]
+            assert {(one["component"], one["store"]) for one in found} == {
+                ("queue", "postgresql"),
+                ("store", "postgresql"),
+            }
+            assert there() & {dead, fresh, busy} == {fresh, busy}
+            assert there() <= before, "its own is gone"
+        finally:
+            for name in (dead, fresh, busy):
+                server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

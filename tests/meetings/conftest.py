@@ -99,6 +99,8 @@ class Makers:
         self.asked: list[str] = []
         self.occasion: Occasion | None = None
         self.error: Exception | None = None
+        self.lost: Exception | None = None
+        """What goes wrong with speakers, and with the findings."""
 
     def diarize(self, parts: Any, job: Any, wanted: Any) -> makers.Voices:
         del parts, job
@@ -121,6 +123,8 @@ class Makers:
     ) -> tuple[Value, Source]:
         del turns, made_with
         self.asked.append(kind)
+        if self.lost is not None:
+            raise self.lost
         self.occasion = occasion
         last = len(segments) - 1
         made: dict[str, Value] = {

@@ -145,6 +145,27 @@ def test_who_saved_a_search_is_told_also_where_speakers_fail_and_nothing_follows
     assert told(queue) == [job]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [FOLLOWED, MeetingSettings(follow_up=True, pause=0.0, diarize="off")],
+    ids=["all", "findings"],
+)
+def test_who_saved_a_search_is_told_also_where_meaning_fails(
+    parts: Parts, queue: Queue, made: Makers, settings: MeetingSettings
+) -> None:
+    made.lost = MediaGone("The media were removed.")
+    with queue.database.write() as connection:
+        url = "https://example.org/hook"
+        saved.save(connection, "local", "a", "budget", webhook=url, key=None, now=1.0)
+    parts.settings = parts.settings.model_copy(update={"meetings": settings})
+    job = hold(queue, settings=settings)
+    done = work(parts)
+    assert done[-2:] == ["insight", "insight"]
+    assert follow_ups(queue, job)[-2:] == [("insight", "failed"), ("insight", "completed")]
+    assert sum(not asked.startswith("speakers") for asked in made.asked) == 1
+    assert told(queue) == [job]
+
+
 @pytest.mark.usefixtures("made")
 def test_words_of_another_language_are_not_stemmed_as_english(queue: Queue) -> None:
     job = hold(queue, language="de")

@@ -50,7 +50,8 @@ class Next(Value, frozen=True):
     then: str | None = None
     """The kind of follow-up that begins when this one has ended, well or not."""
     otherwise: str | None = None
-    """The kind that begins when this one has failed or was cancelled, where ``then`` says none."""
+    """The kind that begins when this one failed or was cancelled, where ``then`` says none; what
+    comes then has the same."""
     after: str | None = None
     """The follow-up whose end began this one."""
     instead: bool = False
@@ -139,7 +140,8 @@ def go_on(connection: sa.Connection, ended: sa.Row[Any], *, now: float) -> None:
     parent = connection.execute(sa.select(jobs).where(jobs.c.id == ended.parent)).first()
     if parent is None:
         return
-    asked = Next(after=ended.id, instead=said.then is None)
+    instead = said.then is None
+    asked = Next(after=ended.id, otherwise=None if instead else said.otherwise, instead=instead)
     if asked.instead and connection.execute(_WAITING, {"of": parent.id, "sort": then}).first():
         return  # one that waits does it all, and must not be asked for less
     add(connection, parent, then, asked, now=now)

@@ -101,10 +101,10 @@ def follow(
     if not (settings.follow_up or wanted.diarize):
         return False
     then = INSIGHT if settings.follow_up and settings.findings else None
+    # Whatever fails for good, somebody is still to be told: see follow_up.insight.
     if apart:
-        # Where nothing else follows, its failure still has somebody to tell: see follow_up.insight.
         asked = msgspec.structs.replace(wanted, then=then, otherwise=INSIGHT)
         follow_ups.add(connection, parent, SPEAKERS, asked, now=now)
     elif then is not None:
-        follow_ups.add(connection, parent, INSIGHT, Insight(), now=now)
+        follow_ups.add(connection, parent, INSIGHT, Insight(otherwise=INSIGHT), now=now)
     return apart or then is not None

@@ -39,6 +39,8 @@ class Insight(Value, frozen=True):
     """The words that it is about, where they changed: what was found of these is good."""
     asked: float | None = None
     """When a person asked for it: what was found before will not do."""
+    otherwise: str | None = None
+    """See ``jobs.follow_ups``."""
     after: str | None = None
     """See ``jobs.follow_ups``."""
     instead: bool = False

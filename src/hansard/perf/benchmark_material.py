@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 import tempfile
+import time
 import wave
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -25,6 +26,8 @@ from hansard.errors import MachineError, NotFound
 from hansard.model import SAMPLE_RATE, Value
 
 if TYPE_CHECKING:
+    import psycopg
+
     from hansard.config import Settings
 
 LONGEST = 600.0
@@ -167,9 +170,11 @@ def _empty_database(address: str | None) -> Iterator[str | None]:
     import psycopg
     import sqlalchemy as sa
 
-    name = f"hansard_benchmark_{secrets.token_hex(6)}"
+    name = f"{_NAMED}{time.time():.0f}_{secrets.token_hex(6)}"
+    own = sa.make_url(address).set(database=name).render_as_string(hide_password=False)
     try:
         with psycopg.connect(address, autocommit=True) as server:
+            _sweep(server)
             server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
     except psycopg.Error as error:
         said = str(error).strip().splitlines()[0]
@@ -178,7 +183,29 @@ def _empty_database(address: str | None) -> Iterator[str | None]:
             hint="ALTER ROLE … CREATEDB, or measure SQLite: HANSARD_DATABASE=",
         ) from error
     try:
-        yield sa.make_url(address).set(database=name).render_as_string(hide_password=False)
+        with psycopg.connect(own):  # for as long as it lives it is nobody else's to sweep
+            yield own
     finally:
         with psycopg.connect(address, autocommit=True) as server:
             server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _sweep(server: psycopg.Connection[Any]) -> None:
+    """Drop what benchmarks left that were killed: nobody is connected to it any more."""
+    import psycopg
+
+    for (name,) in server.execute(_DATABASES, {"named": f"{_NAMED}%"}).fetchall():
+        made = name.removeprefix(_NAMED).partition("_")[0]
+        if made.isdecimal() and time.time() - int(made) > _YOUNG:
+            with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectInUse):
+                server.execute(f'DROP DATABASE IF EXISTS "{name}"')
+
+
+_NAMED = "hansard_benchmark_"
+_YOUNG = 60.0
+"""Seconds in which whoever made a database has come to connect to it."""
+
+_DATABASES = """
+SELECT datname FROM pg_database AS d WHERE datname LIKE %(named)s
+AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = d.datname)
+"""
