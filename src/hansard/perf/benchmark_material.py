@@ -36,14 +36,16 @@ USUAL = 30.0
 """Seconds of the sample that are heard where nothing else is said."""
 
 
-class _Sentence(Value, frozen=True):
+class Sentence(Value, frozen=True):
+    """What somebody says in the sample. Seconds."""
+
     start: float
     end: float
     text: str
 
 
 class _Script(Value, frozen=True):
-    sentences: tuple[_Sentence, ...]
+    sentences: tuple[Sentence, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,10 @@ def material(
     blocks = list(decode.blocks(source, track=0, channels="mix", enhance=None))
     whole = np.concatenate([block[0] for block in blocks])
     wanted = min(LONGEST, seconds or (USUAL if path is None else LONGEST))
-    script = _script()
+    sentences = script()
     said: str | None = None
     if path is None:
-        heard = [one for one in script if one.end <= wanted]
+        heard = [one for one in sentences if one.end <= wanted]
         wanted = heard[-1].end + 0.2 if heard else wanted
         said = " ".join(one.text for one in heard) or None
     elif reference is not None and wanted >= len(whole) / SAMPLE_RATE:
@@ -113,7 +115,7 @@ def material(
             cut,
             samples,
             said,
-            tuple(one.text for one in script),
+            tuple(one.text for one in sentences),
             hashlib.sha256(samples.tobytes()).hexdigest(),
         )
 
@@ -126,7 +128,8 @@ def sample() -> Path:
     )
 
 
-def _script() -> tuple[_Sentence, ...]:
+def script() -> tuple[Sentence, ...]:
+    """What is said in the sample, in its order."""
     body = sample().with_suffix(".json").read_bytes()
     return msgspec.json.decode(body, type=_Script).sentences
 
