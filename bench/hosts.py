@@ -113,17 +113,14 @@ class Place:
 
 
 def ready(address: str, hosts: int) -> None:
-    """Until every host has opened the database: two kinds of pools, ears."""
+    """Until every host is on the roll."""
     from hansard.store.postgres import Postgres
 
     Postgres(address).close()
     end = time.monotonic() + 60
     with psycopg.connect(address, autocommit=True) as raw:
         while time.monotonic() < end:
-            row = raw.execute(
-                "SELECT count(DISTINCT pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND query ILIKE 'LISTEN%'"
-            ).fetchone()
+            row = raw.execute("SELECT count(*) FROM workers").fetchone()
             if row is not None and row[0] >= hosts:
                 return
             time.sleep(0.1)

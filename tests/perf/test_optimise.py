@@ -6,15 +6,17 @@ import itertools
 import math
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cli.conftest import SAMPLE, decoded
 
 from hansard import tuned
 from hansard.config import Settings, load
-from hansard.perf import halving, optimisation
+from hansard.perf import halving, optimisation, optimise_speech
 from hansard.perf.optimise import (
     Knob,
     Outcome,
@@ -26,6 +28,8 @@ from hansard.perf.optimise import (
     variants,
 )
 from hansard.perf.optimise import given as set_by_hand
+from hansard.perf.optimise_speech import Listening
+from hansard.speech import tuning
 
 LANES, BATCH = "whisper.models.tiny.lanes", "whisper.models.tiny.batch"
 
@@ -338,3 +342,24 @@ def test_nothing_is_written_where_nothing_is_better(tmp_path: Path, counted: Cou
     counted._best = (2, 4)
     assert not run(tmp_path, counted).changed
     assert not (tmp_path / tuned.FILE).exists()
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_even_the_least_work_has_a_window_for_each_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    """Or lanes would have nothing to do, and whatever hears one window fastest would look best."""
+    heard: list[int] = []
+
+    def hear(_engine: Any, windows: list[Any], _asked: Any) -> list[str]:
+        heard.append(len(windows))
+        return ["" for _ in windows]
+
+    monkeypatch.setattr(tuning, "cores", lambda: cores)
+    monkeypatch.setattr(optimise_speech, "hear", hear)
+    monkeypatch.setattr(Listening, "_open", lambda *_: SimpleNamespace(capabilities=None))
+    samples = decoded(SAMPLE)[: 60 * 16_000]
+    part = Listening(load(data=tmp_path, tuned=False), "sphinx", "en-us", samples)
+    part.run({}, 0.001)
+    part.run({}, 1.0)
+    assert cores <= heard[0] < heard[1]

@@ -41,7 +41,9 @@ _HELD = 8
 again in the next pass, and loading is no part of the work."""
 
 _LONG_ENOUGH = 20.0
-"""Seconds of the shortest share of a recording: less would hold a window or two."""
+"""Seconds of the shortest share of a recording, if a window for each processor is no more: with
+fewer, lanes have nothing to do, and whatever hears one window alone as fast as it can looks
+best."""
 
 
 class Listening:
@@ -73,6 +75,8 @@ class Listening:
         self._reference = reference
         self._held: OrderedDict[str, Engine] = OrderedDict()
         self._language: str | None = "en" if engine == "sphinx" else None
+        lanes = tuning.cores() * settings.window_seconds(engine, model)
+        self._least = min(len(samples), int(max(_LONG_ENOUGH, lanes) * SAMPLE_RATE))
         self.fixed = 0.0
         self.loading: list[float] = []
         """Seconds that the model took to load, each time."""
@@ -115,8 +119,7 @@ class Listening:
     def run(self, values: Values, share: float) -> tuple[float, Output]:
         """Hear a share of the recording."""
         length = len(self._samples)
-        least = min(length, int(_LONG_ENOUGH * SAMPLE_RATE))
-        samples = self._samples[: max(least, int(share * length))]
+        samples = self._samples[: max(self._least, int(share * length))]
         windows = self._windows(values, samples)
         try:
             engine = self._open(values)

@@ -5,7 +5,9 @@ row a stage, in one transaction. Minutes become hours, and hours days, once they
 window of any length is a few hundred rows a stage at the most. What is over is added up once more
 with the next one, for whoever came late; it replaces what was there, so nothing counts twice.
 
-A clean end adds the rest; a kill loses what an interval measured.
+A clean end adds the rest; a kill loses what an interval measured. Where the connection breaks
+while the server commits, nobody can tell whether it has: the interval is added again, and may count
+twice.
 """
 
 from __future__ import annotations
