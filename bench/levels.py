@@ -72,7 +72,7 @@ def others(result: Result, names: tuple[str, ...]) -> list[str]:
 
 
 def grown(result: Result) -> list[str]:
-    lines = ["| | at first | at the end | an hour | allowed | |", "| --- " * 6 + "|"]
+    lines = ["| | once settled | at the end | an hour | allowed | |", "| --- " * 6 + "|"]
     for one in result.growth:
         figures = (one.start, one.end, one.an_hour, one.allowed)
         said = " | ".join(amount(one.what, figure) for figure in figures)

@@ -212,6 +212,17 @@ def test_what_settles_does_not_grow() -> None:
     assert growth("memory", samples, allowed=20.0).verdict != "grows"
 
 
+def test_growth_is_held_against_what_there_was_once_it_had_settled() -> None:
+    """Models are loaded at first: that is no growth, and no measure of what may be added."""
+    samples = [
+        Sample(at * 10.0, 100 if at < 10 else 500, 10 if at < 10 else 30, 5, frozenset({1}))
+        for at in range(100)
+    ]
+    memory, descriptors, _ = growths(samples)
+    assert (memory.start, memory.end, memory.allowed) == (500, 500, 10)
+    assert (descriptors.start, descriptors.verdict) == (30, "steady")
+
+
 def test_a_short_soak_says_that_it_is_one() -> None:
     """Eight samples are too few for a slope, and five minutes too short to be called steady."""
     for count, every in ((8, 1.0), (300, 1.0)):

@@ -177,6 +177,7 @@ class Growth(Value, frozen=True):
 
     what: Literal["memory", "descriptors", "threads"]
     start: float
+    """Once caches had filled and models were loaded."""
     end: float
     an_hour: float
     """Slope, in bytes or pieces an hour …"""

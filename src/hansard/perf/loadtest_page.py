@@ -325,7 +325,7 @@ def _growth(growth: Sequence[Growth]) -> str:
                 one.what.capitalize(), [line], Axis("seconds from the start"), Axis(unit, zero=True)
             )
         )
-    head = ("", "start", "end", "an hour", "95 % interval", "allowed an hour", "verdict")
+    head = ("", "once settled", "end", "an hour", "95 % interval", "allowed an hour", "verdict")
     return _table(head, rows) + f'<div class="charts">{"".join(charts)}</div>'
 
 

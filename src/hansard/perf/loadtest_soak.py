@@ -18,7 +18,7 @@ from hansard.perf.loadtest_figures import CONFIDENCE, Growth
 What = Literal["memory", "descriptors", "threads"]
 
 ALLOWED_MEMORY = 0.02
-"""Growth an hour that is called steady, as a share of what there was at the start …"""
+"""Growth an hour that is called steady, as a share of what there was once it had settled …"""
 
 ALLOWED_PIECES = 5.0
 """… and of descriptors and threads, in pieces."""
@@ -129,8 +129,9 @@ def growths(samples: Sequence[Sample]) -> tuple[Growth, ...]:
     """Whether memory, descriptors and threads grow."""
     if len(samples) < 2:
         return ()
+    settled = next(one for one in samples if one.at >= _settled(samples[0].at, samples[-1].at))
     allowed: Mapping[What, float] = {
-        "memory": ALLOWED_MEMORY * samples[0].memory,
+        "memory": ALLOWED_MEMORY * settled.memory,
         "descriptors": ALLOWED_PIECES,
         "threads": ALLOWED_PIECES,
     }
@@ -138,6 +139,10 @@ def growths(samples: Sequence[Sample]) -> tuple[Growth, ...]:
         growth(what, [(one.at, float(getattr(one, what))) for one in samples], limit)
         for what, limit in allowed.items()
     )
+
+
+def _settled(begun: float, ended: float) -> float:
+    return begun + _SETTLING * (ended - begun)
 
 
 def growth(what: What, samples: Sequence[tuple[float, float]], allowed: float) -> Growth:
@@ -155,7 +160,7 @@ def growth(what: What, samples: Sequence[tuple[float, float]], allowed: float) -
         allowed: an hour.
     """
     times, values = (np.array(column) for column in zip(*samples, strict=True))
-    kept = times >= times[0] + _SETTLING * (times[-1] - times[0])
+    kept = times >= _settled(times[0], times[-1])
     slope, low, high = _slope(times[kept], values[kept])
     verdict: Literal["steady", "grows", "not told"] = "not told"
     if low is not None and low > allowed:
@@ -164,7 +169,7 @@ def growth(what: What, samples: Sequence[tuple[float, float]], allowed: float) -
         verdict = "steady"
     return Growth(
         what,
-        start=float(values[0]),
+        start=float(values[kept][0]),
         end=float(values[-1]),
         an_hour=slope,
         low=low,
