@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from tests.api.conftest import Serve, Served
 from tests.api.test_transcriptions import PLACE, done, error, filled, sent
 
-from hansard.api import shapes
+from hansard.api import metrics, shapes
 from hansard.api.cache import Shelf, Statuses
 from hansard.errors import EngineBusy, StoreBusy, UnknownJob
 from hansard.model import Options
@@ -216,6 +216,29 @@ def test_a_shelf_is_bounded_and_makes_each_thing_once() -> None:
         assert len(await second) == 5, "who asked first may go away"
 
     asyncio.run(use())
+
+
+def test_lists_of_another_moment_take_no_room(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often something is written between two looks at a list."""
+    monkeypatch.setattr(metrics, "FRESH", -1.0)
+    served = serve(work=False)
+    filled(served, 1)
+    sizes = set()
+    for number in range(5):
+        with served.house.database.write() as connection:
+            connection.execute(sa.text("UPDATE jobs SET name = :name"), {"name": f"n{number}"})
+        (item,) = served.http.get("/api/v1/transcriptions").json()["items"]
+        assert item["name"] == f"n{number}"
+        (line,) = (
+            line
+            for line in served.http.get("/metrics").text.splitlines()
+            if line.startswith('hansard_cache_bytes{cache="pages"}')
+        )
+        sizes.add(float(line.rpartition(" ")[2]))
+    assert len(sizes) == 1, sizes
+    assert min(sizes) > 100
 
 
 def test_one_row_answers_a_page_and_a_state(serve: Serve) -> None:

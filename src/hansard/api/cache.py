@@ -79,6 +79,7 @@ class Shelf(Generic[V]):
         self._second = second
         self._kept: OrderedDict[Hashable, V] = OrderedDict()
         self._size = 0
+        self._moment: int | None = None
         self.hits = self.misses = 0
         self._making: dict[Hashable, asyncio.Task[V]] = {}
         self._turn = asyncio.Semaphore(at_once)
@@ -92,6 +93,12 @@ class Shelf(Generic[V]):
         """Keep nothing; what is being made is still given to those who wait."""
         self._kept.clear()
         self._size = 0
+
+    def see(self, moment: int) -> None:
+        """It is this moment of the store: what was made from another is not asked for any more."""
+        if moment != self._moment:
+            self.clear()
+            self._moment = moment
 
     async def get(self, key: Hashable, make: Callable[[], Awaitable[V]]) -> V:
         """The answer for a key; ``make`` is called where there is none."""

@@ -122,6 +122,7 @@ async def page(request: Request, *, whole: bool = False) -> Response:
         return Made(body, version(body))
 
     now = at.statuses.moment()
+    at.pages.see(now)
     made = await at.pages.get((who.tenant, wanted, after, query.limit, now), make)
     return unchanged(request, made.version) or encoded(made.body, version=made.version)
 
