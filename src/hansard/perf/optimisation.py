@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,20 +100,26 @@ def run(
         ready = {name: one for name, one in ready.items() if name in components}
         left = {name: one for name, one in ready.items() if isinstance(one, str)}
         parts = [one() for one in ready.values() if not isinstance(one, str)]
-        whole = sum(part.weight for part in parts)
-        outcomes, loading = [], 0.0
-        for part in parts:
-            budget = 60.0 * minutes * part.weight / whole
-            one = optimise(part, before, given=mine, budget=budget, clock=clock, say=say)
-            say(one.sentence())
-            outcomes.append(one)
-            loading = max([loading, *getattr(part, "loading", ())])
-        fits = fit(plain, database, loading) if "memory" in components else []
+        race = partial(optimise, before=before, given=mine, clock=clock, say=say)
+        outcomes = list(_shared(parts, 60.0 * minutes, race, say))
+        loads = [took for part in parts for took in getattr(part, "loading", ())]
+        fits = fit(plain, database, max(loads, default=0.0)) if "memory" in components else []
     fits = [one for one in fits if not mine.intersection(one.values)]
     values = _merged(before, outcomes, fits, refit="memory" in components)
     return Report(
         f"{chosen.engine}/{chosen.model}", tuple(outcomes), tuple(fits), left, values, before
     )
+
+
+def _shared(
+    parts: Sequence[Part], seconds: float, race: Callable[..., Outcome], say: Callable[[str], None]
+) -> Iterator[Outcome]:
+    """The parts one after the other, each with the share of the time that its weight gives it."""
+    whole = sum(part.weight for part in parts)
+    for part in parts:
+        outcome = race(part, budget=seconds * part.weight / whole)
+        say(outcome.sentence())
+        yield outcome
 
 
 def _see_that_they_exist(components: Collection[str]) -> None:
