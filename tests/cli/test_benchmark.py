@@ -91,15 +91,21 @@ def test_another_build_is_installed_and_takes_turns(
     (place,) = (tmp_path / "builds").iterdir()
     found = benchmark_other.python_of("HEAD")  # the second time it is there
     assert Path(found).is_relative_to(place)
-    code = "import hansard; print(hansard.__file__)"
+    assert build_of(found)[1].is_relative_to(place)
+
+
+def build_of(python: str) -> tuple[str, Path]:
+    """The version of an interpreter's Hansard, which can be run, and where it lies."""
+    code = "import hansard, hansard.cli.app; print(hansard.__version__, hansard.__file__)"
     said = subprocess.run(
-        [found, "-c", code],
+        [python, "-c", code],
         env=benchmark_other.environment(),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert Path(said.stdout.strip()).is_relative_to(place)
+    version, _, place = said.stdout.strip().partition(" ")
+    return version, Path(place)
 
 
 def test_a_version_is_installed_beside_this_one(
@@ -123,16 +129,9 @@ def test_a_version_is_installed_beside_this_one(
     with pytest.raises(MachineError, match="cannot be installed"):
         benchmark_other.python_of("0.0.2", tmp_path / "builds")
     found = benchmark_other.python_of("0.0.1", tmp_path / "builds")
-    code = "import hansard, hansard.cli.app; print(hansard.__version__, hansard.__file__)"
-    said = subprocess.run(
-        [found, "-c", code],
-        env=benchmark_other.environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    assert said[0] == "0.0.1"
-    assert Path(said[1]).is_relative_to(tmp_path / "builds")
+    version, place = build_of(found)
+    assert version == "0.0.1"
+    assert place.is_relative_to(tmp_path / "builds")
 
 
 def test_on_postgres_it_leaves_nothing_and_sweeps_what_was_left(

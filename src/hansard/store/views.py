@@ -120,7 +120,7 @@ def transcript(database: Database, tenant: str, job: str, *, words: bool) -> byt
         Archived: it is in the archive.
     """
     query = transcript_query(database.dialect, words=words)
-    with database.read(single=True) as connection:
+    with database.read() as connection:
         whole = connection.scalar(query, {"tenant": tenant, "job": job})
         if whole is None:
             archived.see_that_it_is_here(connection, job, tenant)
