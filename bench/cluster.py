@@ -42,10 +42,13 @@ def _program(name: str) -> str:
 class Server:
     """A PostgreSQL server in a directory of its own."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, config: Path | None = None) -> None:
         self.port = port
         self._folder = folder
         self._run("initdb", "-D", str(folder / "data"), "-U", "postgres", "-A", "trust", "-N")
+        if config is not None:
+            with (folder / "data" / "postgresql.conf").open("a") as own:
+                own.write(f"\n{config.read_text()}")
 
     def _run(self, program: str, *words: str) -> None:
         command = [_program(program), *words]
@@ -93,14 +96,14 @@ class Server:
 
 
 @contextmanager
-def server(**settings: str | int) -> Iterator[Server]:
-    """A server for as long as the context lasts."""
+def server(config: Path | None = None, **settings: str | int) -> Iterator[Server]:
+    """A server for as long as the context lasts; ``config`` is added to its configuration."""
     folder = Path(tempfile.mkdtemp(prefix="hansard-postgres-"))
     made: Server | None = None
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres")
-        made = Server(folder, free_port())
+        made = Server(folder, free_port(), config)
         made.start(**settings)
         yield made
     finally:

@@ -1,6 +1,6 @@
 """A long recording on two hosts against one: does the second worker halve the time?
 
-    python bench/hosts.py [--seconds 1200] [--rounds 2] [--whole]
+    python bench/hosts.py [--seconds 1200] [--rounds 2] [--whole] [--apart]
 
 Each host is `hansard worker` on a data directory of its own, pinned to one core, with one process
 of the embedded engine; all share one PostgreSQL of the bench's own and one directory of recordings
@@ -11,7 +11,10 @@ took is said besides, since decoding and joining are one host's work. ``--whole`
 Two hosts share what two cores of one machine share: memory bandwidth, caches, the database, and
 whatever else runs on it. ``busy`` is the processor time that a host's processes had each
 second, ``idle`` what is missing to one whole core. Where others use the machine the ratio by
-the clock says little; ``by_processor_time`` is the one that whole cores would give.
+the clock says little; ``by_processor_time`` is the one that whole cores would give. With
+``--apart`` two hosts that know nothing of each other do the recording at once as well, each all of
+it, with a database of its own: ``two_against_apart`` tells how much working together costs, without
+what two busy cores cost each other.
 """
 
 from __future__ import annotations
@@ -176,51 +179,82 @@ class Watch:
         return bool(row[0] == "completed")
 
 
-def run(place: Place, recording: Path, short: Path, count: int, cores: list[int]) -> dict[str, Any]:
-    """One recording through so many hosts, models loaded before."""
-    with place.hosts(count, cores) as (address, hosts, folder):
-        ready(address, count)
-        with psycopg.connect(address, autocommit=True) as raw:
-            wait(raw, submit(address, folder, short))  # loads the model where it comes first
-            time.sleep(1.0)
-            before = [host.spent() for host in hosts]
-            begun = time.perf_counter()
-            job = submit(address, folder, recording)
-            submitted = time.perf_counter() - begun
-            watch = Watch(raw, job)
-            while not watch.look():
-                time.sleep(0.05)
-            seconds = time.perf_counter() - begun
-            spent = [host.spent() - b for host, b in zip(hosts, before, strict=True)]
+class Work:
+    """One recording in the hands of some hosts, models loaded before."""
+
+    def __init__(self, address: str, hosts: list[Host], folder: Path, short: Path) -> None:
+        self._address = address
+        self._hosts = hosts
+        self._folder = folder
+        ready(address, len(hosts))
+        self._raw = psycopg.connect(address, autocommit=True)
+        wait(self._raw, submit(address, folder, short))  # loads the model where it comes first
+        time.sleep(1.0)
+
+    def begin(self, recording: Path) -> None:
+        self._before = [host.spent() for host in self._hosts]
+        self._begun = time.perf_counter()
+        self._job = submit(self._address, self._folder, recording)
+        self._submitted = time.perf_counter() - self._begun
+        self._watch = Watch(self._raw, self._job)
+        self._seconds = 0.0
+
+    def look(self) -> bool:
+        """Whether it is done."""
+        if not self._seconds and self._watch.look():
+            self._seconds = time.perf_counter() - self._begun
+            self._spent = [
+                host.spent() - b for host, b in zip(self._hosts, self._before, strict=True)
+            ]
+        return self._seconds > 0
+
+    def figures(self) -> dict[str, Any]:
+        with self._raw as raw:
             row = raw.execute(
                 "SELECT max(done), count(*), sum(samples) / 16000.0, "
                 "(SELECT started FROM jobs WHERE id = %(job)s), "
                 "(SELECT finished FROM jobs WHERE id = %(job)s), "
                 "min(done) FROM windows WHERE job = %(job)s",
-                {"job": job},
+                {"job": self._job},
             ).fetchone()
             text = raw.execute(
                 "SELECT md5(string_agg(body, '' ORDER BY position)) FROM segments WHERE job = %s",
-                (job,),
+                (self._job,),
             ).fetchone()
         assert row is not None
         assert text is not None
-    owners: dict[str, int] = {}
-    for owner in watch.owner.values():
-        owners[owner] = owners.get(owner, 0) + 1
-    return {
-        "seconds": round(seconds, 2),
-        "submitting": round(submitted, 2),
-        "until_first_window": round(row[5] - row[3], 2),
-        "after_last_window": round(row[4] - row[0], 2),
-        "windows": row[1],
-        "speech_seconds": round(float(row[2]), 1),
-        "windows_by_host": sorted(owners.values(), reverse=True),
-        "processor_seconds": [round(s, 2) for s in spent],
-        "busy": [round(s / seconds, 2) for s in spent],
-        "idle_seconds": [round(max(0.0, seconds - s), 1) for s in spent],
-        "text": text[0],
-    }
+        owners: dict[str, int] = {}
+        for owner in self._watch.owner.values():
+            owners[owner] = owners.get(owner, 0) + 1
+        seconds, spent = self._seconds, self._spent
+        return {
+            "seconds": round(seconds, 2),
+            "submitting": round(self._submitted, 2),
+            "until_first_window": round(row[5] - row[3], 2),
+            "after_last_window": round(row[4] - row[0], 2),
+            "windows": row[1],
+            "speech_seconds": round(float(row[2]), 1),
+            "windows_by_host": sorted(owners.values(), reverse=True),
+            "processor_seconds": [round(s, 2) for s in spent],
+            "busy": [round(s / seconds, 2) for s in spent],
+            "idle_seconds": [round(max(0.0, seconds - s), 1) for s in spent],
+            "text": text[0],
+        }
+
+
+def run(place: Place, recording: Path, short: Path, cores: list[list[int]]) -> list[dict[str, Any]]:
+    """The recording by each group of hosts, all groups at once: a host for each core."""
+    with ExitStack() as stack:
+        works = []
+        for group in cores:
+            address, hosts, folder = stack.enter_context(place.hosts(len(group), group))
+            works.append(Work(address, hosts, folder, short))
+        for work in works:
+            work.begin(recording)
+        left = works
+        while left := [work for work in left if not work.look()]:
+            time.sleep(0.05)
+        return [work.figures() for work in works]
 
 
 def main() -> None:
@@ -230,26 +264,34 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1200.0)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--whole", action="store_true", help="two hours of audio")
+    parser.add_argument("--apart", action="store_true", help="two beside each other as well")
     given = parser.parse_args()
     length = 7200.0 if given.whole else given.seconds
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    runs: dict[str, list[dict[str, Any]]] = {"one": [], "two": []}
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    turns = {"one": [[first]], "two": [[first, second]]}
+    if given.apart:
+        turns["apart"] = [[first], [second]]
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in turns}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         place = Place(stack.enter_context(cluster.server()), folder)
         recording = speech.encode(folder / "long.flac", speech.minutes(length / 60), "flac")
         short = speech.encode(folder / "short.flac", speech.minutes(0.5), "flac")
         for turn in range(given.rounds):
-            for name, count in (("one", 1), ("two", 2)):
-                figures = run(place, recording, short, count, cores)
-                runs[name].append(figures)
-                print(f"  round {turn + 1}  {name}: {figures}", flush=True)
+            for name, cores in turns.items():
+                done = run(place, recording, short, cores)
+                runs[name] += done
+                print(f"  round {turn + 1}  {name}: {done}", flush=True)
+    report(length, runs)
+
+
+def report(length: float, runs: dict[str, list[dict[str, Any]]]) -> None:
+    """Say it; nonzero where not all heard the same."""
     ratios = [a["seconds"] / b["seconds"] for a, b in zip(runs["one"], runs["two"], strict=True)]
     texts = {one["text"] for each in runs.values() for one in each}
     figures = {
         "audio_seconds": length,
-        "one": runs["one"],
-        "two": runs["two"],
+        **runs,
         "two_against_one": round(statistics.median(ratios), 3),
         "ratios": [round(one, 3) for one in ratios],
         "by_processor_time": round(
@@ -261,6 +303,11 @@ def main() -> None:
         ),
         "same_text": len(texts) == 1,
     }
+    if apart := runs.get("apart"):
+        # What a second host adds where the core beside is as busy in both.
+        halves = [a["seconds"] + b["seconds"] for a, b in zip(apart[::2], apart[1::2], strict=True)]
+        against = [a / 2 / b["seconds"] for a, b in zip(halves, runs["two"], strict=True)]
+        figures["two_against_apart"] = round(statistics.median(against), 3)
     rig.report("hosts", figures)
     if len(texts) != 1:
         sys.exit(1)

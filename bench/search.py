@@ -1,15 +1,16 @@
 """Searching 2 000 meetings with 1 000 000 segments, and writing one more.
 
     python bench/search.py [--meetings 2000] [--segments 500] [--queries 40] [--keep DIR]
-                           [--postgres ADDRESS]
+                           [--postgres [ADDRESS] [--config FILE]]
 
 The library is made by script: words of a Zipfian vocabulary, rare ones, one that is in a tenth of
 all segments, and a planted phrase. It is made once where ``--keep`` names a directory. The peer is
 the usual way over the same segments: one FTS5 table of its own (porter, unicode61),
 ``MATCH … ORDER BY bm25 LIMIT 20`` with ``snippet()``. Each search has other words than the one
-before. Targets, p95: rare word < 10 ms, two words < 20, phrase < 30, a word in a tenth of all
-segments < 50, words and meaning fused (100 000 vectors of 256, NumPy) < 100; writing a transcript
-of 1 000 segments and its index < 150 ms.
+before. ``--postgres`` without an address starts a server of its own with the settings of
+deploy/postgres/small.conf, or of another file. Targets, p95: rare word < 10 ms, two words < 20,
+phrase < 30, a word in a tenth of all segments < 50, words and meaning fused (100 000 vectors of
+256, NumPy) < 100; writing a transcript of 1 000 segments and its index < 150 ms.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import cluster
 import msgspec
 import numpy as np
 import rig
@@ -42,6 +44,8 @@ from hansard.store.tables import jobs, meetings, recordings
 TENTH = "measure"
 """In a tenth of all segments, and so in every meeting."""
 PHRASE = ("harbour", "committee", "report")
+OWN = "own"
+"""A server that is started for this, and stopped."""
 RARE = 400
 """Words that are in some five segments each."""
 VECTORS, DIMENSIONS = 100_000, 256
@@ -308,16 +312,23 @@ def main() -> None:
     parser.add_argument("--segments", type=int, default=500)
     parser.add_argument("--queries", type=int, default=40)
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--postgres", help="address of an empty database to use instead")
+    parser.add_argument(
+        "--postgres", nargs="?", const=OWN, help="PostgreSQL instead: an empty database's address"
+    )
+    parser.add_argument("--config", type=Path, default=rig.ROOT / "deploy/postgres/small.conf")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        place = given.keep or Path(scratch)
+    with ExitStack() as stack:
+        place = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         place.mkdir(parents=True, exist_ok=True)
         database: Database
         if given.postgres:
             from hansard.store.postgres import Postgres
 
-            database, other = Postgres(given.postgres), None
+            address = given.postgres
+            if address == OWN:
+                server = stack.enter_context(cluster.server(given.config))
+                address = server.address(server.database())
+            database, other = Postgres(address), None
         else:
             database, other = Sqlite(place / "hansard.db"), place / "usual.db"
         with closing(database):

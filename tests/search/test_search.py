@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.search.shelf import BEGIN, DAY, add, ask, found
 
 from hansard.errors import BadQuery, BadRequest
-from hansard.search import lookup
+from hansard.search import fulltext_postgres, lookup
 from hansard.search.lookup import Asked, Near
 from hansard.store.database import Database
 
@@ -116,6 +116,19 @@ def test_what_queries_find(some: Database) -> None:
         assert not answer.more
         assert answer.answered_by == ("text",)
     assert wrong == {}
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_words_that_nearly_all_segments_have_are_shown_alike(
+    some: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(some, "Long", [f"The budget of roof {n} and no other museum." for n in range(40)])
+    by_index = [ask(some, query) for query, _ in QUERIES]
+    monkeypatch.setattr(fulltext_postgres, "_FEW", -1)
+    assert [ask(some, query) for query, _ in QUERIES] == by_index
+    (long,) = (one for one in ask(some, "budget museum").items if one.title.text == "Long")
+    assert long.matches == 40
+    assert len(long.passages) == 3
 
 
 def test_another_tenant_finds_its_own(some: Database) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from types import ModuleType
 from typing import Final, NamedTuple
 
@@ -302,9 +303,12 @@ def _ranked(
                 scores[number] += gains[level] / ((1 << level) + length)
         for number in found.titles & scores.keys():
             scores[number] += worth[unit] * _TITLE
-    ranked = [Ranked(one.number, one.job, round(scores[one.number], 6)) for one in places]
-    ranked.sort(key=lambda one: (-one.score, -one.number))
+    ranked = [Ranked._make((n, job, round(scores[n], 6))) for n, job, *_ in places]
+    ranked.sort(key=_BEST, reverse=True)
     return Found(tuple(ranked), more, {unit.shown: value for unit, value in worth.items()})
+
+
+_BEST = attrgetter("score", "number")
 
 
 def _rareness(having: int, every: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -66,7 +66,6 @@ def of(
         return Shown({}, {})
     units, marker = query.units, Marker(query.units)
     among = {one.number: one.job for one in page}
-    names = _names(connection, among.values())
     only = [
         set(terms.terms(wish.value, "x"))
         for wish in query.filters.wishes
@@ -76,6 +75,7 @@ def of(
     counts, rows = fulltext.sql(connection).places(
         connection, clauses, among, _OF_SPEAKER if only else _LOOKED_AT if len(units) > 1 else SHOWN
     )
+    names = _names(connection, rows)
     if only:
         rows = [row for row in rows if _is_one_of(row, names, only)]
         counts = Counter(row.job for row in rows)
@@ -111,11 +111,11 @@ def joined(connection: sa.Connection, shown: Shown, query: Query, near: Sequence
     ]
     if not wanted:
         return shown
-    names = _names(connection, {one.job for one in wanted})
     both = dict(shown.passages)
     marker = Marker(query.units)
     spans = [(one.job, one.first, min(one.last, one.first + _LONGEST_NEAR)) for one in wanted]
     rows = fulltext.sql(connection).spans(connection, spans)
+    names = _names(connection, rows)
     for job, said in groupby(rows, lambda row: str(row.job)):
         made = _passage(job, list(said), marker, names)
         both[job] = [made, *both.get(job, ())][:SHOWN]
@@ -140,7 +140,11 @@ def _passage(
     )
 
 
-def _names(connection: sa.Connection, jobs: Any) -> dict[tuple[str, str], str]:
+def _names(connection: sa.Connection, rows: Iterable[sa.Row[Any]]) -> dict[tuple[str, str], str]:
+    """By job and label; nobody is asked where nobody is told apart."""
+    jobs = {row.job for row in rows if row.speaker is not None}
+    if not jobs:
+        return {}
     asks = fulltext.sql(connection)
     chosen = f"SELECT job, label, name FROM speakers AS m WHERE {asks.AMONG} AND name IS NOT NULL"  # noqa: S608 constants
     found = connection.execute(sa.text(chosen), {"jobs": asks.listed(list(jobs))})
