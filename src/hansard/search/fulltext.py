@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from operator import itemgetter
 from types import ModuleType
 from typing import Final, NamedTuple
 
@@ -285,30 +285,38 @@ def _ranked(
         return Found((), more)
     every = every or len(places)
     worth = {unit: _rareness(found.everywhere, every) for unit, found in postings.items()}
-    scores = dict.fromkeys((one.number for one in places), 0.0)
+    # A thousand meetings: as columns this takes half of the time that it takes meeting by meeting.
+    numbers, jobs, sizes, _ = zip(*places, strict=True)
+    scores = [0.0] * len(numbers)
     if len(query.clauses) > 1:
         clauses = [[way for unit in clause for way in unit.ways] for clause in query.clauses]
-        jobs = {one.number: one.job for one in places}
+        among = dict(zip(numbers, jobs, strict=True))
+        together = sql(connection).spoken(connection, clauses, among, _MOST_TOGETHER)
         bonus = _TOGETHER * sum(worth.values())
-        for number in sql(connection).spoken(connection, clauses, jobs, _MOST_TOGETHER):
-            if number in scores:
-                scores[number] = bonus
-    average = sum(one.segments for one in places) / len(places) or 1.0
-    lengths = [(one.number, _K * (1 - _B + _B * one.segments / average)) for one in places]
+        scores = [bonus if number in together else 0.0 for number in numbers]
+    average = sum(sizes) / len(sizes) or 1.0
+    lengths = [_K * (1 - _B + _B * size / average) for size in sizes]
     for unit, found in postings.items():
-        levels = found.levels
         gains = [worth[unit] * (_K + 1) * (1 << level) for level in range(terms.LEVELS + 1)]
-        for number, length in lengths:
-            if (level := levels.get(number)) is not None:
-                scores[number] += gains[level] / ((1 << level) + length)
-        for number in found.titles & scores.keys():
-            scores[number] += worth[unit] * _TITLE
-    ranked = [Ranked._make((n, job, round(scores[n], 6))) for n, job, *_ in places]
+        levels = map(found.levels.get, numbers)
+        scores = [
+            score if level is None else score + gains[level] / ((1 << level) + length)
+            for score, level, length in zip(scores, levels, lengths, strict=True)
+        ]
+        if found.titles:
+            named = worth[unit] * _TITLE
+            scores = [
+                score + named if number in found.titles else score
+                for score, number in zip(scores, numbers, strict=True)
+            ]
+    rounded = [round(score, 6) for score in scores]
+    ranked = list(map(Ranked._make, zip(numbers, jobs, rounded, strict=True)))
     ranked.sort(key=_BEST, reverse=True)
     return Found(tuple(ranked), more, {unit.shown: value for unit, value in worth.items()})
 
 
-_BEST = attrgetter("score", "number")
+_BEST = itemgetter(2, 0)
+"""By score, then by number."""
 
 
 def _rareness(having: int, every: int) -> float:
