@@ -179,6 +179,9 @@ class Watch:
         return bool(row[0] == "completed")
 
 
+_TEXT = "SELECT md5(string_agg(body, '' ORDER BY position)) FROM segments WHERE job = %s"
+
+
 class Work:
     """One recording in the hands of some hosts, models loaded before."""
 
@@ -206,6 +209,10 @@ class Work:
             self._spent = [
                 host.spent() - b for host, b in zip(self._hosts, self._before, strict=True)
             ]
+            # At once: in a few seconds speakers are found, and written into it.
+            row = self._raw.execute(_TEXT, (self._job,)).fetchone()
+            assert row is not None
+            (self._text,) = row
         return self._seconds > 0
 
     def figures(self) -> dict[str, Any]:
@@ -217,12 +224,7 @@ class Work:
                 "min(done) FROM windows WHERE job = %(job)s",
                 {"job": self._job},
             ).fetchone()
-            text = raw.execute(
-                "SELECT md5(string_agg(body, '' ORDER BY position)) FROM segments WHERE job = %s",
-                (self._job,),
-            ).fetchone()
         assert row is not None
-        assert text is not None
         owners: dict[str, int] = {}
         for owner in self._watch.owner.values():
             owners[owner] = owners.get(owner, 0) + 1
@@ -238,7 +240,7 @@ class Work:
             "processor_seconds": [round(s, 2) for s in spent],
             "busy": [round(s / seconds, 2) for s in spent],
             "idle_seconds": [round(max(0.0, seconds - s), 1) for s in spent],
-            "text": text[0],
+            "text": self._text,
         }
 
 
