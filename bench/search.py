@@ -1,14 +1,15 @@
 """Searching 2 000 meetings with 1 000 000 segments, and writing one more.
 
     python bench/search.py [--meetings 2000] [--segments 500] [--queries 40] [--keep DIR]
-                           [--postgres [ADDRESS] [--config FILE]]
+                           [--postgres [ADDRESS] [--config FILE]] [--turns ROUNDS]
 
 The library is made by script: words of a Zipfian vocabulary, rare ones, one that is in a tenth of
 all segments, and a planted phrase. It is made once where ``--keep`` names a directory. The peer is
 the usual way over the same segments: one FTS5 table of its own (porter, unicode61),
 ``MATCH … ORDER BY bm25 LIMIT 20`` with ``snippet()``. Each search has other words than the one
 before. ``--postgres`` without an address starts a server of its own with the settings of
-deploy/postgres/small.conf, or of another file. Targets, p95: rare word < 10 ms, two words < 20,
+deploy/postgres/small.conf, or of another file; with ``--turns`` SQLite has the same library, and
+both are asked in turn. Targets, p95: rare word < 10 ms, two words < 20,
 phrase < 30, a word in a tenth of all segments < 50, words and meaning fused (100 000 vectors of
 256, NumPy) < 100; writing a transcript of 1 000 segments and its index < 150 ms.
 """
@@ -46,6 +47,8 @@ TENTH = "measure"
 PHRASE = ("harbour", "committee", "report")
 OWN = "own"
 """A server that is started for this, and stopped."""
+_SETTLED = 30.0
+"""Seconds in which autovacuum looks at a library that was just filled."""
 RARE = 400
 """Words that are in some five segments each."""
 VECTORS, DIMENSIONS = 100_000, 256
@@ -305,6 +308,30 @@ def writing(database: Database, first: int, count: int = 9) -> dict[str, Any]:
     return {"first": round(taken[0][0], 1), **said(taken[1:])}
 
 
+def in_turn(databases: Sequence[Database], count: int, rounds: int) -> dict[str, Any]:
+    """Each kind of search over both databases, which take turns; the ratio is the second's."""
+    results: dict[str, Any] = {}
+    for kind, queries in asked(count).items():
+        taken: dict[str, list[dict[str, float]]] = {one.dialect: [] for one in databases}
+        for turn in range(rounds):
+            for database in databases[:: 1 if turn % 2 else -1]:
+
+                def search(query: str, database: Database = database) -> Any:
+                    return lookup.search(database, "local", Asked(query, "text"), limit=20)
+
+                timed(search, queries[:4])
+                taken[database.dialect].append(said(timed(search, queries)))
+        p95 = {name: [one["p95"] for one in each] for name, each in taken.items()}
+        first, second = p95.values()
+        results[kind] = {
+            "p50": {name: [one["p50"] for one in each] for name, each in taken.items()},
+            "p95": p95,
+            "ratio": round(statistics.median(b / a for a, b in zip(first, second, strict=True)), 2),
+        }
+        print(f"  {kind:<18} {results[kind]}", flush=True)
+    return results
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -316,11 +343,17 @@ def main() -> None:
         "--postgres", nargs="?", const=OWN, help="PostgreSQL instead: an empty database's address"
     )
     parser.add_argument("--config", type=Path, default=rig.ROOT / "deploy/postgres/small.conf")
+    parser.add_argument(
+        "--turns", type=int, default=0, help="SQLite as well, so many rounds of each"
+    )
     given = parser.parse_args()
+    if given.turns and not given.postgres:
+        parser.error("--turns goes with --postgres")
     with ExitStack() as stack:
         place = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         place.mkdir(parents=True, exist_ok=True)
         database: Database
+        turns: dict[str, Any] = {}
         if given.postgres:
             from hansard.store.postgres import Postgres
 
@@ -333,6 +366,11 @@ def main() -> None:
             database, other = Sqlite(place / "hansard.db"), place / "usual.db"
         with closing(database):
             fill(database, other, given.meetings, given.segments)
+            if given.turns:
+                beside = stack.enter_context(closing(Sqlite(place / "hansard.db")))
+                fill(beside, None, given.meetings, given.segments)
+                time.sleep(_SETTLED)
+                turns = in_turn((beside, database), given.queries, given.turns)
             peer = None if other is None else sqlite_module().connect(other)
             results = searching(database, peer, given.queries)
             results["writing 1000 segments"] = writing(database, given.meetings)
@@ -342,6 +380,7 @@ def main() -> None:
         "bench": "search", "commit": rig.commit(), "machine": rig.machine(), "load": load,
         "dialect": database.dialect, "meetings": given.meetings,
         "segments": given.meetings * given.segments, "milliseconds": results,
+        "turns": turns,
     }  # fmt: skip
     print(msgspec.json.encode(outcome).decode())
 
