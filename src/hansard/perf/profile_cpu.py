@@ -14,12 +14,14 @@ is a stall, and its stack is what the loop's thread was seen in.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import CodeType, FrameType
 from typing import Self
 
@@ -93,7 +95,8 @@ class Sampler:
         due = last
         while not self._over.wait(max(0.0, due - time.perf_counter())):
             now = time.perf_counter()
-            self._look(now - last)
+            with _no_collection():
+                self._look(now - last)
             last = now
             due = max(due + self._interval, now)
 
@@ -136,6 +139,23 @@ class Sampler:
             return 0.0
         self._python += now - before
         return now - before
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage is collected while stacks of other threads are walked.
+
+    ``f_back`` makes an object of each frame. In CPython 3.11 that may collect garbage, whose
+    finalizers let other threads go on: then the frame it was about has ended, and its memory is
+    another's (seen: a code object for a frame). CPython's own ``_current_frames`` does the same.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _Names:
