@@ -279,37 +279,6 @@ class AddressRefused(UsageError):
     code = "address_refused"
 
 
-# ── who may ask, and how much ────────────────────────────────────────────────────────────────
-
-
-class NotAllowed(HansardError):
-    """The key is not enough for this."""
-
-    code = "not_allowed"
-    status = 403
-    exit_code = 2
-
-
-class KeyMissing(NotAllowed):
-    """A key is needed, and none came."""
-
-    code = "key_missing"
-    status = 401
-
-
-class KeyInvalid(NotAllowed):
-    """The key is unknown, has expired or was revoked."""
-
-    code = "key_invalid"
-    status = 401
-
-
-class CrossSite(NotAllowed):
-    """A page of another site asks for a change, and nobody is known to have wanted it."""
-
-    code = "cross_site"
-
-
 class UnknownKey(UsageError):
     """No key has this id."""
 
@@ -388,6 +357,43 @@ class Archived(UsageError):
 
     code = "archived"
     status = 409
+
+
+class WouldBeOpen(UsageError):
+    """Everybody in the network could use the service without a key."""
+
+    code = "would_be_open"
+
+
+# ── who may ask, and how much ────────────────────────────────────────────────────────────────
+
+
+class NotAllowed(HansardError):
+    """The key is not enough for this."""
+
+    code = "not_allowed"
+    status = 403
+    exit_code = 2
+
+
+class KeyMissing(NotAllowed):
+    """A key is needed, and none came."""
+
+    code = "key_missing"
+    status = 401
+
+
+class KeyInvalid(NotAllowed):
+    """The key is unknown, has expired or was revoked."""
+
+    code = "key_invalid"
+    status = 401
+
+
+class CrossSite(NotAllowed):
+    """A page of another site asks for a change, and nobody is known to have wanted it."""
+
+    code = "cross_site"
 
 
 class TooMuch(HansardError):
@@ -765,17 +771,6 @@ class CannotWrite(MachineError):
     code = "cannot_write"
 
 
-# ── not an error of anybody's ────────────────────────────────────────────────────────────────
-
-
-class TimedOut(HansardError):
-    """The work took longer than its limit."""
-
-    code = "timed_out"
-    status = 504
-    exit_code = 4
-
-
 class AlreadyServing(MachineError):
     """A service has this data directory already."""
 
@@ -797,10 +792,15 @@ class CannotListen(MachineError):
     status = 409
 
 
-class WouldBeOpen(UsageError):
-    """Everybody in the network could use the service without a key."""
+# ── not an error of anybody's ────────────────────────────────────────────────────────────────
 
-    code = "would_be_open"
+
+class TimedOut(HansardError):
+    """The work took longer than its limit."""
+
+    code = "timed_out"
+    status = 504
+    exit_code = 4
 
 
 class LeaseLost(HansardError):
