@@ -2,6 +2,7 @@
 
     python bench/search.py [--meetings 2000] [--segments 500] [--queries 40] [--keep DIR]
                            [--postgres [ADDRESS] [--config FILE]] [--turns ROUNDS]
+                           [--function-words]
 
 The library is made by script: words of a Zipfian vocabulary, rare ones, one that is in a tenth of
 all segments, and a planted phrase. It is made once where ``--keep`` names a directory. The peer is
@@ -9,9 +10,11 @@ the usual way over the same segments: one FTS5 table of its own (porter, unicode
 ``MATCH … ORDER BY bm25 LIMIT 20`` with ``snippet()``. Each search has other words than the one
 before. ``--postgres`` without an address starts a server of its own with the settings of
 deploy/postgres/small.conf, or of another file; with ``--turns`` SQLite has the same library, and
-both are asked in turn. Targets, p95: rare word < 10 ms, two words < 20,
-phrase < 30, a word in a tenth of all segments < 50, words and meaning fused (100 000 vectors of
-256, NumPy) < 100; writing a transcript of 1 000 segments and its index < 150 ms.
+both are asked in turn. With ``--function-words`` eight words are in a sixth to a half of all
+segments each, as those of a language are, and some searches are for nothing but these. Targets,
+p95: rare word < 10 ms, two words < 20, phrase < 30, a word in a tenth of all segments < 50, words
+and meaning fused (100 000 vectors of 256, NumPy) < 100; writing a transcript of 1 000 segments and
+its index < 150 ms.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +53,11 @@ OWN = "own"
 """A server that is started for this, and stopped."""
 _SETTLED = 30.0
 """Seconds in which autovacuum looks at a library that was just filled."""
+FUNCTION_WORDS = {
+    "the": 0.45, "and": 0.35, "to": 0.33, "of": 0.3,
+    "that": 0.25, "you": 0.2, "is": 0.2, "we": 0.15,
+}  # fmt: skip
+"""Of all segments, how many have them with ``--function-words``. Made up."""
 RARE = 400
 """Words that are in some five segments each."""
 VECTORS, DIMENSIONS = 100_000, 256
@@ -75,8 +84,18 @@ def rare(number: int) -> str:
     return f"zq{'bcdfghklmn'[number % 10]}{'aeiou'[number // 10 % 5]}{'kprtvbdfgh'[number // 50]}x"
 
 
-def texts(meetings_: int, each: int) -> Iterator[list[str]]:
+def texts(meetings_: int, each: int, *, function_words: bool = False) -> Iterator[list[str]]:
     """What is said in one meeting after the other."""
+    chance = random.Random(9)
+    for said in _texts(meetings_, each):
+        if function_words:
+            for place, line in enumerate(said):
+                own = [word for word, share in FUNCTION_WORDS.items() if chance.random() < share]
+                said[place] = " ".join([line, *own])
+        yield said
+
+
+def _texts(meetings_: int, each: int) -> Iterator[list[str]]:
     chance = random.Random(5)
     words = vocabulary(chance)
     weights = list(itertools.accumulate(1 / (rank + 3) for rank in range(len(words))))
@@ -146,7 +165,7 @@ def write(connection: sa.Connection, number: int, segments: Sequence[Segment]) -
     return job
 
 
-def fill(database: Database, peer: Path | None, count: int, each: int) -> None:
+def fill(database: Database, peer: Path | None, count: int, library: Iterator[list[str]]) -> None:
     """Make the library, and the peer's beside it."""
     begun = time.perf_counter()
     with database.read() as connection:
@@ -162,7 +181,7 @@ def fill(database: Database, peer: Path | None, count: int, each: int) -> None:
             "CREATE VIRTUAL TABLE fts USING fts5(text, content='said', content_rowid='id', "
             "tokenize='porter unicode61')"
         )
-    numbered = enumerate(texts(count, each))
+    numbered = enumerate(library)
     while piece := list(itertools.islice(numbered, 20)):
         with database.write(lasting=False) as connection:
             for number, said in piece:
@@ -182,13 +201,15 @@ def fill(database: Database, peer: Path | None, count: int, each: int) -> None:
                 connection.execute(sa.text(f"ANALYZE {table}"))
 
 
-def asked(count: int) -> dict[str, list[str]]:
-    """Searches of each kind, all different."""
+def asked(count: int, *, function_words: bool = False) -> dict[str, list[str]]:
+    """Searches of each kind, all different as far as there are as many."""
     chance = random.Random(7)
     words = vocabulary(random.Random(5))
     middling = words[200:2000]
     common = words[:40]
-    return {
+    alone = [" ".join(two) for two in itertools.combinations(FUNCTION_WORDS, 2)]
+    few = {"two function words": [*itertools.islice(itertools.cycle(alone), count)]}
+    return (few if function_words else {}) | {
         "rare word": [rare(number) for number in chance.sample(range(RARE), count)],
         "two words": [
             f"{one} {other}"
@@ -265,7 +286,7 @@ def said(taken: Sequence[Taken]) -> dict[str, float]:
     return found
 
 
-def searching(database: Database, peer: Any, count: int) -> dict[str, Any]:
+def searching(database: Database, peer: Any, queries_of: dict[str, list[str]]) -> dict[str, Any]:
     """Each kind of search, beside the peer's."""
     results: dict[str, Any] = {}
     nearest = near(database)
@@ -279,7 +300,7 @@ def searching(database: Database, peer: Any, count: int) -> dict[str, Any]:
     def both(query: str) -> Any:
         return lookup.search(database, "local", Asked(query, "hybrid"), nearest=nearest, limit=20)
 
-    for kind, queries in asked(count).items():
+    for kind, queries in queries_of.items():
         timed(ours, queries[:2])
         results[kind] = said(timed(ours, queries))
         if peer is not None and kind != "typo":
@@ -288,7 +309,7 @@ def searching(database: Database, peer: Any, count: int) -> dict[str, Any]:
         print(f"  {kind:<18} {results[kind]}", flush=True)
     for name, work in (("with facets", whole), ("hybrid", both)):
         for kind in ("two words", "word in a tenth"):
-            results[f"{name}: {kind}"] = said(timed(work, asked(count)[kind]))
+            results[f"{name}: {kind}"] = said(timed(work, queries_of[kind]))
             print(f"  {name}: {kind}  {results[f'{name}: {kind}']}", flush=True)
     return results
 
@@ -308,10 +329,12 @@ def writing(database: Database, first: int, count: int = 9) -> dict[str, Any]:
     return {"first": round(taken[0][0], 1), **said(taken[1:])}
 
 
-def in_turn(databases: Sequence[Database], count: int, rounds: int) -> dict[str, Any]:
+def in_turn(
+    databases: Sequence[Database], queries_of: dict[str, list[str]], rounds: int
+) -> dict[str, Any]:
     """Each kind of search over both databases, which take turns; the ratio is the second's."""
     results: dict[str, Any] = {}
-    for kind, queries in asked(count).items():
+    for kind, queries in queries_of.items():
         taken: dict[str, list[dict[str, float]]] = {one.dialect: [] for one in databases}
         for turn in range(rounds):
             for database in databases[:: 1 if turn % 2 else -1]:
@@ -346,9 +369,12 @@ def main() -> None:
     parser.add_argument(
         "--turns", type=int, default=0, help="SQLite as well, so many rounds of each"
     )
+    parser.add_argument("--function-words", action="store_true")
     given = parser.parse_args()
     if given.turns and not given.postgres:
         parser.error("--turns goes with --postgres")
+    library = partial(texts, given.meetings, given.segments, function_words=given.function_words)
+    queries_of = asked(given.queries, function_words=given.function_words)
     with ExitStack() as stack:
         place = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         place.mkdir(parents=True, exist_ok=True)
@@ -365,21 +391,22 @@ def main() -> None:
         else:
             database, other = Sqlite(place / "hansard.db"), place / "usual.db"
         with closing(database):
-            fill(database, other, given.meetings, given.segments)
+            fill(database, other, given.meetings, library())
             if given.turns:
                 beside = stack.enter_context(closing(Sqlite(place / "hansard.db")))
-                fill(beside, None, given.meetings, given.segments)
+                fill(beside, None, given.meetings, library())
                 time.sleep(_SETTLED)
-                turns = in_turn((beside, database), given.queries, given.turns)
+                turns = in_turn((beside, database), queries_of, given.turns)
             peer = None if other is None else sqlite_module().connect(other)
-            results = searching(database, peer, given.queries)
+            results = searching(database, peer, queries_of)
             results["writing 1000 segments"] = writing(database, given.meetings)
             print(f"  writing {results['writing 1000 segments']}")
     load = Path("/proc/loadavg").read_text().split()[0]
     outcome = {
         "bench": "search", "commit": rig.commit(), "machine": rig.machine(), "load": load,
         "dialect": database.dialect, "meetings": given.meetings,
-        "segments": given.meetings * given.segments, "milliseconds": results,
+        "segments": given.meetings * given.segments, "function_words": given.function_words,
+        "milliseconds": results,
         "turns": turns,
     }  # fmt: skip
     print(msgspec.json.encode(outcome).decode())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.search.shelf import BEGIN, DAY, add, ask, found
 
 from hansard.errors import BadQuery, BadRequest
-from hansard.search import fulltext_postgres, lookup
+from hansard.search import fulltext, fulltext_postgres, lookup
 from hansard.search.lookup import Asked, Near
 from hansard.store.database import Database
 
@@ -131,6 +133,61 @@ def test_words_that_nearly_all_segments_have_are_shown_alike(
     for query, matches, passages in (("budget museum", 40, 3), ('"new roof"', 1, 1)):
         (hit,) = (one for one in ask(some, query).items if one.title.text == "Long")
         assert (hit.matches, len(hit.passages)) == (matches, passages)
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("most", "seen", "together"),
+    [(10, True, {"New"}), (20, True, {"New", "Old"}), (50, False, {"New", "Old"})],
+)
+def test_common_words_are_found_together_alike(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    seen: bool,
+    together: set[str],
+) -> None:
+    """The newest segments have them, so that reading these is enough; or they turn out too few."""
+    add(database, "Old", ["The budget of the roof."] * 30)
+    add(database, "Apart", ["A budget.", "A roof."] * 30)
+    add(database, "New", ["The roof of the budget."] * 10)
+    monkeypatch.setattr(fulltext, "_MOST_TOGETHER", most)
+    read = fulltext_postgres._newest_read
+    answers = []
+
+    def noted(*given: Any) -> Any:
+        found = read(*given)
+        answers.append(found is not None)
+        return found
+
+    monkeypatch.setattr(fulltext_postgres, "_newest_read", noted)
+    to_read = fulltext_postgres._to_read
+    monkeypatch.setattr(fulltext_postgres, "_to_read", lambda *_: 0)
+    by_index = ask(database, "budget roof")
+    assert answers == []
+    monkeypatch.setattr(fulltext_postgres, "_to_read", lambda *_: 1000)
+    assert ask(database, "budget roof") == by_index
+    assert answers == [seen]
+    monkeypatch.setattr(fulltext_postgres, "_to_read", to_read)
+    assert ask(database, "budget roof") == by_index, "whatever the planner takes them for"
+    monkeypatch.setattr(fulltext, "_TOGETHER", 100.0)
+    best = [one.title.text for one in ask(database, "budget roof").items if one.score > 5]
+    assert set(best) == together
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("places", "segments", "read"),
+    [(80_000, 1_000_000, 100_000), (60_000, 1_000_000, 0), (20_000, 80_000, 32_000), (999, 999, 0)],
+)
+def test_segments_are_read_where_the_index_would_give_more(
+    database: Database, monkeypatch: pytest.MonkeyPatch, places: int, segments: int, read: int
+) -> None:
+    monkeypatch.setattr(
+        fulltext_postgres, "_rows", lambda _, query, __: places if "match" in query else segments
+    )
+    with database.read() as connection:
+        assert fulltext_postgres._to_read(connection, [[["a"]], [["b"]]], 4000) == read
 
 
 def test_another_tenant_finds_its_own(some: Database) -> None:

@@ -145,9 +145,10 @@ class Sampler:
 def _no_collection() -> Iterator[None]:
     """No garbage is collected while stacks of other threads are walked.
 
-    ``f_back`` makes an object of each frame. In CPython 3.11 that may collect garbage, whose
-    finalizers let other threads go on: then the frame it was about has ended, and its memory is
-    another's (seen: a code object for a frame). CPython's own ``_current_frames`` does the same.
+    ``f_back`` makes an object of each frame. In CPython 3.11 that may collect garbage (gh-97002),
+    whose finalizers let other threads go on: then the frame it was about has ended, and its memory
+    is another's. (Tried: a finalizer that sleeps meanwhile ends the interpreter by a segmentation
+    fault.) CPython's own ``_current_frames`` does the same.
     """
     was_on = gc.isenabled()
     gc.disable()

@@ -242,7 +242,7 @@ def _postings(
 def _phrase_postings(connection: sa.Connection, unit: Unit, places: Sequence[Place]) -> _Postings:
     asks = sql(connection)
     jobs = {one.number: one.job for one in places}
-    counts = asks.spoken(connection, [unit.ways], jobs, _MOST_PHRASES)
+    counts = asks.spoken(connection, [unit.ways], jobs, _MOST_PHRASES, at_most=0.0)
     levels = {number: min(terms.LEVELS, count.bit_length() - 1) for number, count in counts.items()}
     # What has its words in the title may have them apart.
     words = [[terms.OF_TITLE + term for term in way] for way in unit.ways]
@@ -288,20 +288,23 @@ def _ranked(
     # A thousand meetings: as columns this takes half of the time that it takes meeting by meeting.
     numbers, jobs, sizes, _ = zip(*places, strict=True)
     scores = [0.0] * len(numbers)
+    levels = {unit: list(map(found.levels.get, numbers)) for unit, found in postings.items()}
     if len(query.clauses) > 1:
         clauses = [[way for unit in clause for way in unit.ways] for clause in query.clauses]
         among = dict(zip(numbers, jobs, strict=True))
-        together = sql(connection).spoken(connection, clauses, among, _MOST_TOGETHER)
+        at_most = _at_most(query, levels, sizes)
+        together = sql(connection).spoken(
+            connection, clauses, among, _MOST_TOGETHER, at_most=at_most
+        )
         bonus = _TOGETHER * sum(worth.values())
         scores = [bonus if number in together else 0.0 for number in numbers]
     average = sum(sizes) / len(sizes) or 1.0
     lengths = [_K * (1 - _B + _B * size / average) for size in sizes]
     for unit, found in postings.items():
         gains = [worth[unit] * (_K + 1) * (1 << level) for level in range(terms.LEVELS + 1)]
-        levels = map(found.levels.get, numbers)
         scores = [
             score if level is None else score + gains[level] / ((1 << level) + length)
-            for score, level, length in zip(scores, levels, lengths, strict=True)
+            for score, level, length in zip(scores, levels[unit], lengths, strict=True)
         ]
         if found.titles:
             named = worth[unit] * _TITLE
@@ -313,6 +316,20 @@ def _ranked(
     ranked = list(map(Ranked._make, zip(numbers, jobs, rounded, strict=True)))
     ranked.sort(key=_BEST, reverse=True)
     return Found(tuple(ranked), more, {unit.shown: value for unit, value in worth.items()})
+
+
+def _at_most(query: Query, levels: dict[Unit, list[int | None]], sizes: Sequence[int]) -> float:
+    """How many segments of some meetings may have all clauses, if these were strewn by chance."""
+    whole = share = float(sum(sizes))
+    for clause in query.clauses:
+        having = sum(
+            size if level == terms.LEVELS else min(size, 2 << level)
+            for unit in clause
+            for level, size in zip(levels[unit], sizes, strict=True)
+            if level is not None
+        )
+        share *= min(1.0, having / whole) if whole else 0.0
+    return share
 
 
 _BEST = itemgetter(2, 0)

@@ -161,24 +161,69 @@ def numbers(
 
 
 def spoken(
-    connection: sa.Connection, clauses: Sequence[Ways], among: dict[int, str], limit: int
+    connection: sa.Connection,
+    clauses: Sequence[Ways],
+    among: dict[int, str],
+    limit: int,
+    *,
+    at_most: float,
 ) -> Counter[int]:
     """In how many segments of each meeting all clauses are, the newest ``limit`` segments seen."""
-    where, asked = _said(clauses)
-    _ask_the_index(connection)
-    query = sa.text(f"""
-        SELECT job, count(*) FROM (
-            SELECT s.job FROM segments AS s
-            WHERE {where} AND s.job || '' BETWEEN :first AND :last
-            ORDER BY s.job || '' DESC, s.position DESC LIMIT :limit
-        ) AS found GROUP BY job
-    """)  # noqa: S608 constants
     # Not joined with anything: where the parameters are not known the planner takes two words to be
     # together nowhere, and would go through all meetings for each place (measured: ten seconds).
     numbers_of = {job: number for number, job in among.items()}
-    bounds = {"first": min(numbers_of), "last": max(numbers_of), "limit": limit}
-    found = connection.execute(query, {**asked, **bounds})
-    return Counter({numbers_of[job]: count for job, count in found if job in numbers_of})
+    asked = {"first": min(numbers_of), "last": max(numbers_of), "limit": limit}
+    found: Sequence[sa.Row[Any]] | None = None
+    if at_most >= limit and (read := _to_read(connection, clauses, limit)):
+        found = _newest_read(connection, clauses, asked | {"read": read})
+    if found is None:
+        where, said = _said(clauses)
+        _ask_the_index(connection)
+        query = sa.text(_SPOKEN_INDEXED.format(where=where))
+        found = connection.execute(query, asked | said).all()
+    return Counter({numbers_of[row.job]: row.total for row in found if row.job in numbers_of})
+
+
+_SPOKEN_INDEXED = """
+    SELECT job, count(*) AS total FROM (
+        SELECT s.job FROM segments AS s
+        WHERE {where} AND s.job || '' BETWEEN :first AND :last
+        ORDER BY s.job || '' DESC, s.position DESC LIMIT :limit
+    ) AS found GROUP BY job
+"""
+_SPOKEN_READ = """
+    SELECT job, count(*) AS total FROM (
+        SELECT s.job FROM (
+            SELECT job, terms FROM segments WHERE job BETWEEN :first AND :last
+            ORDER BY job DESC, position DESC LIMIT :read
+        ) AS s WHERE {where} LIMIT :limit
+    ) AS found GROUP BY job
+"""
+
+
+def _to_read(connection: sa.Connection, clauses: Sequence[Ways], limit: int) -> int:
+    """How many segments to read, the newest first, to see so many with all clauses; 0 for none.
+
+    Twice as many as it should take, and only where the index would give more than that: all places
+    of the library, of which the newest are sorted out. (Measured: 108 ms for 67 000 places; to read
+    27 000 segments instead 25.)
+    """
+    with_all = _expected(connection, match(clauses))
+    if with_all < limit:
+        return 0
+    needed = limit * _rows(connection, "SELECT FROM segments", {}) // with_all
+    return 2 * needed if needed < with_all else 0
+
+
+def _newest_read(
+    connection: sa.Connection, clauses: Sequence[Ways], asked: dict[str, Any]
+) -> Sequence[sa.Row[Any]] | None:
+    """By reading all segments, the newest first; ``None`` where ``read`` of them were too few."""
+    given = dict(asked)
+    where = " AND ".join(_holds(ways, f"way_{place}", given) for place, ways in enumerate(clauses))
+    query = sa.text(_SPOKEN_READ.format(where=where))
+    found: Sequence[sa.Row[Any]] = connection.execute(query, given).all()
+    return found if sum(row.total for row in found) == asked["limit"] else None
 
 
 def places(
@@ -195,7 +240,10 @@ def places(
     ways = [way for clause in clauses for way in clause]
     query = _PLACES_READ
     # How many words begin with some letters the planner does not know.
-    if not any(way[-1].endswith("*") for way in ways) and _expected(connection, ways) <= _FEW:
+    if (
+        not any(way[-1].endswith("*") for way in ways)
+        and _expected(connection, match([ways])) <= _FEW
+    ):
         _ask_the_index(connection)
         asked["match"] = match([ways])
         query = _PLACES_INDEXED
@@ -233,15 +281,17 @@ _PLACES_INDEXED = f"""
 """  # noqa: S608 constants
 
 
-def _expected(connection: sa.Connection, ways: Ways) -> int:
-    """How many segments of all tenants have one, as the planner takes it from its statistics."""
-    plan = connection.scalar(_PLAN, {"match": match([ways])})
+def _expected(connection: sa.Connection, expression: str) -> int:
+    """How many segments of all tenants match, as the planner takes it from its statistics."""
+    return _rows(connection, _MATCHING, {"match": expression})
+
+
+_MATCHING = f"SELECT FROM segments AS s WHERE {_TERMS_OF} @@ CAST(:match AS tsquery)"
+
+
+def _rows(connection: sa.Connection, query: str, asked: dict[str, Any]) -> int:
+    plan = connection.scalar(sa.text(f"EXPLAIN (FORMAT JSON) {query}"), asked)
     return int(plan[0]["Plan"]["Plan Rows"])
-
-
-_PLAN = sa.text(f"""
-    EXPLAIN (FORMAT JSON) SELECT FROM segments AS s WHERE {_TERMS_OF} @@ CAST(:match AS tsquery)
-""")
 
 
 def _holds(ways: Ways, name: str, asked: dict[str, Any]) -> str:

@@ -165,9 +165,15 @@ def _numbers(joined: str | None) -> list[int]:
 
 
 def spoken(
-    connection: sa.Connection, clauses: Sequence[Ways], among: dict[int, str], limit: int
+    connection: sa.Connection,
+    clauses: Sequence[Ways],
+    among: dict[int, str],
+    limit: int,
+    *,
+    at_most: float,
 ) -> Counter[int]:
     """In how many segments of each meeting all clauses are, the newest ``limit`` segments seen."""
+    del at_most  # the index goes from the newest on by itself
     low, high = min(among) << POSITIONS, (max(among) + 1 << POSITIONS) - 1
     asked = {
         "match": match(clauses, adjacent=True),
