@@ -13,11 +13,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pytest
 import redis
 from tests.api.conftest import Serve, Served
 from tests.api.test_transcriptions import done
+from tests.certificates import Authority
+from tests.flow.wire import Wire
 from tests.waiting import until
 
 from hansard.api import downloads, redis_cache
@@ -325,6 +328,30 @@ def test_a_redis_that_says_nothing_is_asked_once(database: Sqlite) -> None:
         mute.accept()[0].close()
         with pytest.raises(BlockingIOError):
             mute.accept()
+
+
+def test_a_redis_is_believed_by_its_certificate(
+    address: str, database: Sqlite, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, theirs = (Authority.made(tmp_path / name) for name in ("ours", "theirs"))
+    parts = urlsplit(address)
+    for by, name, times in ((ours, "127.0.0.1", 1), (theirs, "127.0.0.1", 2), (ours, "else", 2)):
+        wire = Wire(parts.port or 6379, tls=by.server(name))
+        place = "".join([*parts.netloc.rpartition("@")[:2], f"127.0.0.1:{wire.port}"])
+        there = f"rediss://{place}{parts.path}?ssl_ca_certs={ours.path}"
+        maker = Maker()
+
+        async def play(
+            caches: list[RedisCache], maker: Maker = maker, what: tuple[str, ...] = (name, str(by))
+        ) -> None:
+            for cache in caches:
+                assert await cache.get("local", "job", what, maker) == b"answer"
+
+        run(there, database, play)
+        assert maker.times == times
+        assert ("CERTIFICATE_VERIFY_FAILED" in caplog.text) == (times == 2)
+        caplog.clear()
+        wire.close()
 
 
 def test_an_address_that_is_none_is_refused(database: Sqlite) -> None:

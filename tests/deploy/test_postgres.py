@@ -8,14 +8,17 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from tests.certificates import Authority
 from tests.deploy.standing import DEPLOY, free_port
 from tests.waiting import until
 
+from hansard.errors import StoreBroken
 from hansard.store.postgres import Postgres
 
 SIZES = sorted((DEPLOY / "postgres").iterdir())
@@ -59,23 +62,19 @@ def cluster() -> Iterator[Path]:
         yield place
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda path: path.stem)
-def test_a_server_starts_with_it(size: Path, cluster: Path) -> None:
-    """What does not fit this machine is made smaller; all else is taken as it is."""
-    text = size.read_text("utf-8")
+@contextmanager
+def running(cluster: Path, text: str, **more: str) -> Iterator[tuple[str, Path]]:
+    """The address of a server with these settings, made smaller where they are large; its log."""
     place = cluster.parent / "postgresql.conf"
     place.write_text(text, "utf-8")
     place.chmod(0o644)
     port = free_port()
-    options = {
-        "config_file": place,
-        "hba_file": cluster / "pg_hba.conf",
-        "ident_file": cluster / "pg_ident.conf",
-        "listen_addresses": "127.0.0.1",
-        "unix_socket_directories": cluster.parent,
-        "shared_buffers": "32MB",
-        "fsync": "off",
-    }
+    options = OURS | more | {
+        "config_file": str(place),
+        "hba_file": str(cluster / "pg_hba.conf"),
+        "ident_file": str(cluster / "pg_ident.conf"),
+        "unix_socket_directories": str(cluster.parent),
+    }  # fmt: skip
     words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
     log = cluster.parent / "log"
     with log.open("wb") as out:
@@ -98,19 +97,60 @@ def test_a_server_starts_with_it(size: Path, cluster: Path) -> None:
             return True
 
         until(up, "the server takes connections")
+        yield address, log
+    finally:
+        server.terminate()
+        server.wait()
+
+
+OURS = {"listen_addresses": "127.0.0.1", "shared_buffers": "32MB", "fsync": "off"}
+"""What does not fit this machine."""
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda path: path.stem)
+def test_a_server_starts_with_it(size: Path, cluster: Path) -> None:
+    """What does not fit this machine is made smaller; all else is taken as it is."""
+    text = size.read_text("utf-8")
+    with running(cluster, text) as (address, log):
         with psycopg.connect(address) as connection:
             odd = connection.execute(
                 "SELECT name, error FROM pg_file_settings WHERE error IS NOT NULL"
             ).fetchall()
             named = connection.execute("SELECT name FROM pg_file_settings").fetchall()
-        assert [row for row in odd if row[0] not in options] == []
+        ours = {*OURS, "unix_socket_directories"}
+        assert [row for row in odd if row[0] not in ours] == []
         written = [line.partition(" =")[0] for line in text.splitlines() if " = " in line]
         assert {row[0] for row in named} >= {name for name in written if not name.startswith("#")}
         Postgres(address).close()  # makes the tables: everything that Hansard asks for is there
-    finally:
-        server.terminate()
-        server.wait()
     assert "WARNING" not in log.read_text()
+
+
+def test_a_server_is_believed_by_its_certificate(cluster: Path, tmp_path: Path) -> None:
+    ours, theirs = (Authority.made(tmp_path / name) for name in ("ours", "theirs"))
+    files = {}
+    for what, path in zip(("cert", "key"), ours.issue("127.0.0.1"), strict=True):
+        there = cluster.parent / path.name
+        there.write_bytes(path.read_bytes())
+        there.chmod(0o600)
+        if whom := user():
+            os.chown(there, whom["user"], whom["group"])
+        files[f"ssl_{what}_file"] = str(there)
+    with running(cluster, "", ssl="on", **files) as (address, _):
+        strict = f"{address}?sslmode=verify-full&sslrootcert="
+        database = Postgres(f"{strict}{ours.path}")
+        with database.read() as connection:
+            own = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+            assert connection.exec_driver_sql(own).scalar() is True
+        database.close()
+        elsewhere = strict.replace("127.0.0.1", "localhost")
+        for wrong in (
+            f"{strict}{theirs.path}",
+            f"{elsewhere}{ours.path}",
+            f"{strict}{tmp_path / 'none.pem'}",
+        ):
+            with pytest.raises(StoreBroken, match="certificate") as refused:
+                Postgres(wrong)
+            assert "sslrootcert" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda path: path.stem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,8 +17,16 @@ class Wire:
     its way arrives when it is let go, however late. Cut, every connection is reset.
     """
 
-    def __init__(self, target: int, *, chance: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        target: int,
+        *,
+        chance: random.Random | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """To port ``target``; with ``tls`` those who come must speak it, and the port need not."""
         self.target = target
+        self._tls = tls
         self.port = 0
         self.faults = 0
         self.broken = 0.0
@@ -35,7 +44,9 @@ class Wire:
 
     def _run(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
-        listening = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        listening = self._loop.run_until_complete(
+            asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        )
         self.port = int(listening.sockets[0].getsockname()[1])
         ready.set()
         self._loop.run_forever()
@@ -95,7 +106,10 @@ class Wire:
             writer.write(piece)
             await writer.drain()
         with suppress(OSError):
-            writer.write_eof()
+            if writer.can_write_eof():
+                writer.write_eof()
+            else:  # TLS has no half-closed connections
+                writer.close()
 
     def _soon(self, what: Callable[[], None]) -> None:
         done = threading.Event()

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from tests.certificates import Authority
 from tests.flow.wire import Wire
 from tests.jobs import brokers
 from tests.jobs.conftest import answers, ready, submit
@@ -236,6 +238,30 @@ def test_connections_that_are_cut_cost_nothing(postgres: str, broker: Settings) 
                     wire.cut()
             until(are_done(front.queue, *names), "all are done")
             assert host.prepared == host.finished == dict.fromkeys(names, 1)
+    finally:
+        front.close()
+        wire.close()
+
+
+@pytest.mark.usefixtures("_patient")
+def test_work_is_brought_over_tls_and_after_a_cut(
+    postgres: str, broker: Settings, tmp_path: Path
+) -> None:
+    authority = Authority.made(tmp_path)
+    parts = urlsplit(str(broker.broker))
+    wire = Wire(parts.port or 0, tls=authority.server("127.0.0.1"))
+    netloc = parts.netloc.replace(f":{parts.port}", f":{wire.port}")
+    there = f"{parts.scheme}s://{netloc}{parts.path}?ssl_ca_certs={authority.path}"
+    settings = with_rounds(broker.model_copy(update={"broker": there}))
+    front = Front(postgres, settings)
+    try:
+        with at_work(postgres, settings) as host:
+            first = submit(front.queue, "a", seconds=20)
+            until(are_done(front.queue, first.id), "it is done")
+            wire.cut()
+            again = submit(front.queue, "b", seconds=20)
+            until(are_done(front.queue, again.id), "it is done after the cut")
+            assert host.finished == {first.id: 1, again.id: 1}
     finally:
         front.close()
         wire.close()

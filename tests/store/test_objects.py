@@ -14,10 +14,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import pytest
+from tests.certificates import Authority
+from tests.flow.wire import Wire
 from tests.storage import Proxy, Storage, each, once
 from tests.waiting import until
 
@@ -215,6 +218,25 @@ def test_refusals_are_errors_of_ours(
     with pytest.raises(MachineError):
         files.see_that_they_answer()
     files.close()
+
+
+def test_storage_is_believed_by_its_certificate(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = (Authority.made(tmp_path / name) for name in ("ours", "theirs"))
+    wire = Wire(urlsplit(storage.endpoint).port or 0, tls=ours.server("127.0.0.1"))
+    there = f"https://127.0.0.1:{wire.port}"
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(ours.path))
+    files = opened(storage, tmp_path, endpoint=there)
+    keep(files)
+    assert files.has_recording(SHA256)
+    files.close()
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(theirs.path))
+    others = opened(storage, tmp_path, "other", endpoint=there, attempts=1)
+    with pytest.raises(FilesGone, match="CERTIFICATE_VERIFY_FAILED"):
+        keep(others)
+    others.close()
+    wire.close()
 
 
 def test_no_bucket_and_nobody_there(storage: Storage, tmp_path: Path) -> None:

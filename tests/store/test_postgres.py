@@ -466,6 +466,25 @@ def test_an_address_may_say_more(postgres: str) -> None:
     plain.close()
 
 
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_settings_that_did_not_arrive_are_set(postgres: str, autocommit: bool) -> None:
+    """As behind a pooler: see tests/deploy/test_pgbouncer.py."""
+    more = "-c%20statement_timeout%3D1234%20--lock-timeout%3D7s%20-cDateStyle%3DISO,\\%20DMY"
+    address = parsed(f"{postgres}?options={more}")
+    with psycopg.connect(postgres, autocommit=autocommit) as connection:
+        address.settle(connection, "-c synchronous_commit=off")
+        assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        connection.rollback()
+        wanted = {"TimeZone": "UTC", "synchronous_commit": "off", "statement_timeout": "1234ms"}
+        wanted |= {"lock_timeout": "7s", "DateStyle": "ISO, DMY"}
+        for name, value in wanted.items():
+            assert connection.execute(f"SHOW {name}").fetchone() == (value,)
+        connection.execute("SET lock_timeout = '3s'")
+        connection.commit()
+        address.settle(connection, "")
+        assert connection.execute("SHOW lock_timeout").fetchone() == ("3s",), "once is enough"
+
+
 SHOWN = {
     "application_name": "hansard",
     "statement_timeout": "2min",

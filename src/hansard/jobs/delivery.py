@@ -35,7 +35,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hansard.config import Settings, load
-from hansard.errors import BadSettings, BrokerGone, HansardError, MissingPart, UsageError
+from hansard.errors import BrokerGone, HansardError, MissingPart, UsageError
+from hansard.jobs.address import Address, parsed
 from hansard.jobs.permits import MOST
 from hansard.model import POOL_NAMES, Pool
 
@@ -48,8 +49,6 @@ _log = logging.getLogger("hansard.delivery")
 
 PERMIT, ROUND = "hansard.permit", "hansard.round"
 """Names of tasks."""
-
-_KINDS = ("amqp", "amqps", "redis", "rediss")
 
 _LIFE = 60.0
 """Seconds after which a permit that nobody received is worth nothing."""
@@ -77,27 +76,21 @@ def _refuse(*_: object) -> None:
     raise UsageError("Workers are started with `hansard worker`.")
 
 
-def see_that_it_fits(settings: Settings) -> str:
-    """The kind of broker that is named.
+def see_that_it_fits(settings: Settings) -> Address:
+    """Where the broker is that is named.
 
     Raises:
         MissingPart: Celery is not installed.
-        BadSettings: no broker is named, or one that is neither RabbitMQ nor Redis.
+        BadSettings: no broker is named, or one that is not to be had: see ``jobs.address``.
     """
-    kind = (settings.broker or "").partition(":")[0]
-    if kind not in _KINDS:
-        raise BadSettings(
-            f"There is no broker of the kind {kind}." if kind else "No broker is named.",
-            hint="HANSARD_BROKER looks like amqp://user:password@host// or redis://host:6379/0.",
-        )
-    needed = ["celery", "redis"] if kind.startswith("redis") else ["celery"]
-    for name in needed:
+    found = parsed(settings.broker)
+    for name in ["celery"] if found.is_rabbit else ["celery", "redis"]:
         if find_spec(name) is None:
             raise MissingPart(
                 f"A broker needs the package {name}, which is not installed.",
                 hint="pip install 'hansard[scale]'",
             )
-    return kind
+    return found
 
 
 def made(
@@ -115,13 +108,13 @@ def made(
 
     Raises:
         MissingPart: Celery is not installed.
-        BadSettings: no broker is named, or one that is neither RabbitMQ nor Redis.
+        BadSettings: no broker is named, or one that is not to be had: see ``jobs.address``.
     """
-    kind = see_that_it_fits(settings)
+    broker = see_that_it_fits(settings)
     from celery import Celery
 
     app = Celery("hansard", set_as_current=False, amqp=_ways())
-    app.conf.update(_configuration(settings, rabbit=kind.startswith("amqp")))
+    app.conf.update(_configuration(settings, broker))
 
     @app.task(name=PERMIT, shared=False)  # type: ignore[untyped-decorator] # celery has no types
     def permit(pool: Pool) -> None:
@@ -140,6 +133,9 @@ def _ways() -> type[Any]:
 
     kombu drops a connection that it finds broken when it makes another in its place, and the socket
     stays open until the garbage is collected. Celery's event loop comes that way when it ends.
+
+    With TLS each is told the name of the host that its certificate must have; kombu would keep the
+    first one's where there are several.
     """
     import celery.app.amqp
     import kombu.connection
@@ -148,6 +144,8 @@ def _ways() -> type[Any]:
 
     class Connection(module.Connection):  # type: ignore[misc] # celery has no types
         _connection: Any = None
+        ssl: Any
+        hostname: str
 
         def _connection_factory(self) -> Any:
             broken, self._connection = self._connection, None
@@ -155,13 +153,19 @@ def _ways() -> type[Any]:
                 broken.collect()
             return super()._connection_factory()
 
+        def _init_params(self, **params: Any) -> None:
+            """Whenever it comes to another host: not later, since localhost becomes 127.0.0.1."""
+            super()._init_params(**params)
+            if isinstance(self.ssl, dict) and "server_hostname" in self.ssl:
+                self.ssl = self.ssl | {"server_hostname": self.hostname}
+
     return type("Ways", (celery.app.amqp.AMQP,), {"Connection": Connection})
 
 
-def _configuration(settings: Settings, *, rabbit: bool) -> dict[str, Any]:
+def _configuration(settings: Settings, broker: Address) -> dict[str, Any]:
     prefix, every = settings.delivery.prefix, settings.delivery.round_seconds
     options: dict[str, Any] = {"confirm_publish": True, "client_properties": {}}
-    if not rabbit:
+    if not broker.is_rabbit:
         options = {
             "visibility_timeout": _VISIBLE,
             "global_keyprefix": f"{prefix}.",
@@ -170,13 +174,14 @@ def _configuration(settings: Settings, *, rabbit: bool) -> dict[str, Any]:
             "health_check_interval": 10,
         }
     return {
-        "broker_url": settings.broker,
+        "broker_url": broker.url,
+        "broker_use_ssl": broker.tls() or False,
         "broker_transport_options": options,
         "broker_connection_timeout": _CONNECT,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # for ever
         "broker_heartbeat": 20,
-        "task_queues": _queues(settings, rabbit=rabbit),
+        "task_queues": _queues(settings, rabbit=broker.is_rabbit),
         "task_create_missing_queues": False,
         "task_default_queue": _rounds_name(settings),
         "control_exchange": f"{prefix}.control",
@@ -238,7 +243,7 @@ class Post:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._app = made(settings)
-        self._rabbit = str(settings.broker).startswith("amqp")
+        self._rabbit = parsed(settings.broker).is_rabbit
         self._connection: Any = None
         self._producer: Any = None
         self._declared: set[str] = set()
@@ -312,10 +317,10 @@ class Post:
 
 def _gone(error: BaseException) -> BrokerGone:
     said = str(error).strip().partition("\n")[0] or type(error).__name__
-    return BrokerGone(
-        f"The broker cannot be reached: {said}.",
-        hint="Jobs are kept; workers find them in the store, if a little later.",
-    )
+    kept = "Jobs are kept; workers find them in the store, if a little later."
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        kept = f"{kept} An authority of your own is named by ?ssl_ca_certs=FILE in the address."
+    return BrokerGone(f"The broker cannot be reached: {said}.", hint=kept)
 
 
 # ── receiving ────────────────────────────────────────────────────────────────────────────────

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from hansard.errors import StoreBroken
+
+if TYPE_CHECKING:
+    import psycopg
 
 _HINT = "HANSARD_DATABASE looks like postgresql://user:password@host:5432/hansard"
 
@@ -22,7 +26,11 @@ _ALIVE = {
 }
 """A server that vanished is noticed. Seconds, the last in milliseconds."""
 
+_MARK = "hansard.settled"
+"""Only who connects to the server itself has this setting."""
+
 _SETTINGS = (
+    f"-c {_MARK}=on "
     "-c timezone=UTC -c jit=off -c lock_timeout=30s -c statement_timeout=120s "
     # Figures are read back as they were written, whatever the server is set to.
     "-c extra_float_digits=1 "
@@ -45,9 +53,32 @@ class Address:
         Args:
             settings: of the server for this connection, besides those of all: ``-c name=value``.
         """
-        said = f"{_SETTINGS} {settings} {self._given.get('options', '')}"
         always = {"application_name": "hansard", "client_encoding": "utf8"}
-        return {**_ALIVE, **always, **self._given, "options": said.strip()}
+        return {**_ALIVE, **always, **self._given, "options": self._options(settings)}
+
+    def settle(self, connection: psycopg.Connection[Any], settings: str) -> None:
+        """Give a new connection its settings where a pooler in between kept them back.
+
+        PgBouncer cannot pass ``options`` on; it can be told to ignore them. Whoever pools sessions
+        resets them before the next one gets the connection.
+
+        Args:
+            connection: in no transaction, or in one that only begins.
+            settings: as they were given to :meth:`arguments`.
+        """
+        mark = connection.execute("SELECT current_setting(%s, true)", [_MARK]).fetchone()
+        if mark is None or mark[0] != "on":
+            words = shlex.split(self._options(settings))
+            pairs = [word.removeprefix("-c").removeprefix("--").partition("=") for word in words]
+            # The last word counts, as on the server: an address may say otherwise than we do.
+            wanted = {name.replace("-", "_"): value for name, _, value in pairs if name}
+            for name, value in wanted.items():
+                connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+        if not connection.autocommit:
+            connection.commit()
+
+    def _options(self, settings: str) -> str:
+        return f"{_SETTINGS} {settings} {self._given.get('options', '')}".strip()
 
 
 def parsed(address: str) -> Address:

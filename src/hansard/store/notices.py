@@ -191,7 +191,13 @@ def connect(address: Address) -> psycopg.Connection[Any]:
         psycopg.OperationalError: the server cannot be reached.
     """
     settings = "-c synchronous_commit=off -c idle_session_timeout=0"
-    return psycopg.connect(autocommit=True, **address.arguments(settings))
+    connection = psycopg.connect(autocommit=True, **address.arguments(settings))
+    try:
+        address.settle(connection, settings)
+    except psycopg.Error:
+        connection.close()
+        raise
+    return connection
 
 
 class Text(Dumper):

@@ -21,17 +21,15 @@ import sqlalchemy as sa
 
 from hansard.chance import CHANCE
 from hansard.errors import (
-    DiskFull,
     HansardError,
     MissingPart,
     StoreBroken,
-    StoreBusy,
-    StoreGone,
     StoreOutdated,
 )
 from hansard.store import ids
 from hansard.store.address import parsed
 from hansard.store.database import FEW, TENDED, Connections, Database, Pulse
+from hansard.store.postgres_failures import READ_ONLY, explained
 from hansard.store.schema import SCHEMA, go_to, revision, see_that_it_is_not_newer, upgrade
 
 if TYPE_CHECKING:
@@ -94,6 +92,7 @@ class Postgres(Database):
         _open.add(self)
 
     def _engine(self, commit: str, connections: int) -> sa.Engine:
+        settings = f"-c synchronous_commit={commit}"
         with _needed():
             engine = sa.create_engine(
                 "postgresql+psycopg://",
@@ -101,9 +100,12 @@ class Postgres(Database):
                 max_overflow=max(0, connections - 4),
                 pool_use_lifo=True,
                 pool_timeout=30,
-                connect_args=self._address.arguments(f"-c synchronous_commit={commit}"),
+                connect_args=self._address.arguments(settings),
             )
         sa.event.listen(engine, "connect", _prepare)
+        sa.event.listen(
+            engine, "connect", lambda connection, _: self._address.settle(connection, settings)
+        )
         sa.event.listen(engine, "after_cursor_execute", _count)
         sa.event.listen(engine, "checkin", _leave)
         sa.event.listen(engine, "checkout", _see_that_it_lives)
@@ -111,7 +113,7 @@ class Postgres(Database):
         return engine
 
     def _see_schema(self, *, outdated: bool) -> None:
-        with _explained(self.place), self._lasting.connect() as connection:
+        with explained(self.place), self._lasting.connect() as connection:
             with connection.begin():
                 found = revision(connection)
                 if found is None:
@@ -129,7 +131,7 @@ class Postgres(Database):
 
     def go_to(self, wanted: str = SCHEMA) -> None:
         """Bring the schema to a revision; one at a time, however many ask."""
-        with _explained(self.place), self._lasting.connect() as connection:
+        with explained(self.place), self._lasting.connect() as connection:
             go_to(connection, wanted)
 
     def connections(self) -> Connections:
@@ -174,7 +176,7 @@ class Postgres(Database):
 
     @contextmanager
     def _transaction(self, engine: sa.Engine) -> Iterator[sa.Connection]:
-        with _explained(self.place), engine.connect() as connection, connection.begin():
+        with explained(self.place), engine.connect() as connection, connection.begin():
             self._local.connection = connection
             try:
                 yield connection
@@ -422,77 +424,5 @@ def _see_that_it_lives(connection: Any, record: Any, _proxy: Any) -> None:
 
 def _judge(context: sa.ExceptionContext) -> None:
     """A server that became another's copy takes no writes: look for the one that does."""
-    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
         context.is_disconnect = True
-
-
-# ── errors ───────────────────────────────────────────────────────────────────────────────────
-
-
-@contextmanager
-def _explained(place: str) -> Iterator[None]:
-    """Database errors in Hansard's words."""
-    try:
-        yield
-    except sa.exc.DBAPIError as error:
-        raise _translated(error, place) from error
-    except sa.exc.TimeoutError as error:
-        raise StoreBusy(
-            f"All connections to the store {place} are in use.", hint="Try again in a moment."
-        ) from error
-
-
-_BUSY = ("40001", "40P01", "55P03", "57014", "53300", "23505", "23503")
-"""Serialization failure, deadlock, lock and statement timeout, too many connections; and two that
-added the same thing at once, or one what the other removed: whoever tries again finds it so."""
-
-_READ_ONLY = "25006"
-_GONE = ("08", "57P", "25P03", _READ_ONLY)
-_REFUSED = ("28", "3D000", "42501")
-_FULL = ("53100", "53200")
-
-
-def _translated(error: sa.exc.DBAPIError, place: str) -> HansardError:
-    code = getattr(error.orig, "sqlstate", None) or ""
-    said = str(error.orig).strip().partition("\n")[0]
-    if code.startswith(_FULL):
-        return DiskFull(
-            f"There is no room left for the store {place}: {said}.",
-            hint="Free some space on the database server.",
-        )
-    if code in _BUSY or (not code and any(words in said for words in _CROWDED)):
-        return StoreBusy(f"The store {place} is busy: {said}.", hint="Try again in a moment.")
-    if code.startswith(_REFUSED) or (not code and any(words in said for words in _LOCKED_OUT)):
-        return StoreBroken(
-            f"The store {place} does not let us in: {said}.",
-            hint="Is HANSARD_DATABASE right, is the database there, and may the user use it?",
-        )
-    if not code and "unsupported startup parameter" in said:
-        return StoreBroken(
-            f"What stands between us and the store {place} refuses our settings: {said}.",
-            hint="A pooler must pool sessions, not transactions, and let `options` pass.",
-        )
-    if error.connection_invalidated or code.startswith(_GONE) or _is_broken(error):
-        return StoreGone(
-            f"The store {place} cannot be reached: {said}.",
-            hint="It is tried again; is the server running?",
-        )
-    return StoreBroken(
-        f"The store {place} cannot be used: {said}.", hint="`hansard doctor` says more."
-    )
-
-
-# While connecting libpq gives no code, only words.
-_LOCKED_OUT = (
-    "authentication failed",
-    "does not exist",
-    "no pg_hba.conf entry",
-    "no password supplied",
-    "permission denied for database",
-)
-_CROWDED = ("too many clients", "too many connections", "remaining connection slots")
-
-
-def _is_broken(error: sa.exc.DBAPIError) -> bool:
-    code = getattr(error.orig, "sqlstate", None)
-    return isinstance(error, sa.exc.OperationalError) and code is None
