@@ -101,11 +101,12 @@ def _storage() -> Iterator[Callable[[], str]]:
 
 
 @pytest.fixture
-def storage(_storage: Callable[[], str]) -> Storage:
+def storage(_storage: Callable[[], str]) -> Iterator[Storage]:
     """An empty bucket of one's own."""
     from tests import storage
 
-    return storage.fresh(_storage())
+    with storage.fresh(_storage()) as made:
+        yield made
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

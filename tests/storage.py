@@ -1,9 +1,14 @@
-"""Object storage on loopback: moto's server over real HTTP, and a proxy that misbehaves."""
+"""Object storage: moto's server over real HTTP, and a proxy that misbehaves.
+
+Or another: ``HANSARD_TEST_S3=http://KEY:SECRET@127.0.0.1:9000`` names one in which buckets may be
+made, and are removed afterwards.
+"""
 
 from __future__ import annotations
 
 import http.client
 import logging
+import os
 import secrets
 import socket
 import threading
@@ -14,12 +19,16 @@ from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from tests.cli.conftest import Audio
 
 from hansard.shared import S3Settings
 from hansard.store.bucket import Bucket
+
+_GIVEN = urlsplit(os.environ.get("HANSARD_TEST_S3", ""))
+_KEY, _SECRET = unquote(_GIVEN.username or "any"), unquote(_GIVEN.password or "any")
 
 
 @dataclass(frozen=True)
@@ -39,8 +48,8 @@ class Storage:
         return S3Settings.model_validate(
             {
                 "endpoint": self.endpoint,
-                "access_key": "any",
-                "secret_key": "any",
+                "access_key": _KEY,
+                "secret_key": _SECRET,
                 "part": 5 * 2**20,
                 "timeout": 20.0,
                 **more,
@@ -88,7 +97,10 @@ def waved(path: Path, speech: Audio, times: int) -> Path:
 
 @contextmanager
 def server() -> Iterator[str]:
-    """The address of a storage that keeps everything in memory."""
+    """The address of the storage that is named, or of one that keeps everything in memory."""
+    if _GIVEN.netloc:
+        yield f"{_GIVEN.scheme}://{_GIVEN.netloc.rpartition('@')[2]}"
+        return
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -101,14 +113,24 @@ def server() -> Iterator[str]:
         moto.stop()
 
 
-def fresh(endpoint: str) -> Storage:
-    """A new bucket."""
+@contextmanager
+def fresh(endpoint: str) -> Iterator[Storage]:
+    """A new bucket, which goes with all that is in it."""
     made = Storage(endpoint, f"hansard-test-{secrets.token_hex(6)}")
-    bucket = made.bucket()
-    with bucket.client() as client:
+    with closing(made.bucket()) as bucket, bucket.client() as client:
         client.create_bucket(Bucket=made.name)
-    bucket.close()
-    return made
+        try:
+            yield made
+        finally:
+            unfinished = client.list_multipart_uploads(Bucket=made.name).get("Uploads", [])
+            for one in unfinished:
+                client.abort_multipart_upload(
+                    Bucket=made.name, Key=one["Key"], UploadId=one["UploadId"]
+                )
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=made.name):
+                for one in page.get("Contents", []):
+                    client.delete_object(Bucket=made.name, Key=one["Key"])
+            client.delete_bucket(Bucket=made.name)
 
 
 # ── what goes wrong ──────────────────────────────────────────────────────────────────────────
@@ -252,6 +274,7 @@ _REFUSALS = {
     for status, code, said in (
         ("503", "SlowDown", "Please reduce your request rate."),
         ("403", "AccessDenied", "Access Denied."),
+        ("501", "NotImplemented", "Server-side encryption is not supported."),
         (
             "507",
             "XMinioStorageFull",

@@ -7,6 +7,7 @@ import hashlib
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def opened(
 ) -> Iterator[Opened]:
     """Opens the same files as another worker; each machine has its own scratch."""
     made: list[Files] = []
-    place = object_storage.fresh(_storage()) if request.param == "objects" else None
+    a_bucket = object_storage.fresh(_storage()) if request.param == "objects" else nullcontext()
 
     def another(worker: str) -> Files:
         files: Files = (
@@ -43,9 +44,10 @@ def opened(
         made.append(files)
         return files
 
-    yield another
-    for files in made:
-        files.close()
+    with a_bucket as place:
+        yield another
+        for files in made:
+            files.close()
 
 
 @pytest.fixture

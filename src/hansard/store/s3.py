@@ -65,6 +65,12 @@ _MEANINGS: tuple[tuple[set[str], type[HansardError], str, str], ...] = (
         "Bucket {} is in another region",
         "Set s3.region.",
     ),
+    (
+        {"501", "NotImplemented", "InvalidEncryptionAlgorithmError"},
+        BadSettings,
+        "The object storage of bucket {} cannot do what is asked",
+        "Not every storage encrypts: see s3.encryption and docs/files.md.",
+    ),
 )
 """Codes of answers, and what they are for us. Any other may be over with the next try."""
 
