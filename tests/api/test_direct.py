@@ -59,7 +59,7 @@ def test_a_file_becomes_a_transcript_without_coming_by(
     where = f"{ASK}/{job['id']}"
     until(lambda: served.http.get(where).json()["state"] == "completed")
     assert served.http.get(f"{where}/audio").content == content
-    assert storage.keys() == [f"recordings/{sha256[:2]}/{sha256}"]
+    until(lambda: storage.keys() == [f"recordings/{sha256[:2]}/{sha256}"], "only that is left")
     error(asked(served, upload), 404, "unknown_upload")
 
 
