@@ -359,7 +359,7 @@ class Settings(BaseSettings):
     broker: str | None = Field(
         None,
         repr=False,
-        description="RabbitMQ or Redis that wakes workers of other machines: amqp://… or redis://….",
+        description="RabbitMQ or Redis that wakes workers of other machines: amqp(s)://… or redis(s)://….",
     )
     files: str | None = Field(
         None,
@@ -369,7 +369,7 @@ class Settings(BaseSettings):
     cache: str | None = Field(
         None,
         repr=False,
-        description="Redis that API processes share as a second cache: redis://host:6379/0.",
+        description="Redis that API processes share as a second cache: redis(s)://host:6379/0.",
     )
     tuned: bool = Field(
         True, description="Whether the profile that `hansard optimise` wrote is applied."
