@@ -168,7 +168,15 @@ def spoken(
     *,
     at_most: float,
 ) -> Counter[int]:
-    """In how many segments of each meeting all clauses are, the newest ``limit`` segments seen."""
+    """In how many segments of each meeting all clauses are, the newest ``limit`` segments seen.
+
+    Args:
+        connection: a transaction.
+        clauses: one way of each must be there.
+        among: meetings by number; others between the first and the last count towards the limit.
+        limit: segments.
+        at_most: about so many there may be, so far as it is known; 0 where it is not.
+    """
     # Not joined with anything: where the parameters are not known the planner takes two words to be
     # together nowhere, and would go through all meetings for each place (measured: ten seconds).
     numbers_of = {job: number for number, job in among.items()}
@@ -194,9 +202,9 @@ _SPOKEN_INDEXED = """
 _SPOKEN_READ = """
     SELECT job, count(*) AS total FROM (
         SELECT s.job FROM (
-            SELECT job, terms FROM segments WHERE job BETWEEN :first AND :last
+            SELECT job, position, terms FROM segments WHERE job BETWEEN :first AND :last
             ORDER BY job DESC, position DESC LIMIT :read
-        ) AS s WHERE {where} LIMIT :limit
+        ) AS s WHERE {where} ORDER BY s.job DESC, s.position DESC LIMIT :limit
     ) AS found GROUP BY job
 """
 

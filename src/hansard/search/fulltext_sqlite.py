@@ -172,7 +172,15 @@ def spoken(
     *,
     at_most: float,
 ) -> Counter[int]:
-    """In how many segments of each meeting all clauses are, the newest ``limit`` segments seen."""
+    """In how many segments of each meeting all clauses are, the newest ``limit`` segments seen.
+
+    Args:
+        connection: a transaction.
+        clauses: one way of each must be there.
+        among: meetings by number; others between the first and the last count towards the limit.
+        limit: segments.
+        at_most: about so many there may be, so far as it is known; 0 where it is not.
+    """
     del at_most  # the index goes from the newest on by itself
     low, high = min(among) << POSITIONS, (max(among) + 1 << POSITIONS) - 1
     asked = {
