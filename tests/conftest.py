@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections import Counter
@@ -46,6 +47,19 @@ def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FOLLOW_UP, "false")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+
+
+@pytest.fixture(autouse=True)
+def _own_logs() -> Iterator[None]:
+    """What a command has set up for its logs goes with it: its standard error is closed by then."""
+    ours = logging.getLogger("hansard")
+    before, level = list(logging.root.handlers), (logging.root.level, ours.level)
+    yield
+    for handler in logging.root.handlers[:]:
+        if handler not in before:
+            logging.root.removeHandler(handler)
+    logging.root.setLevel(level[0])
+    ours.setLevel(level[1])
 
 
 @pytest.fixture(scope="session")
@@ -101,12 +115,11 @@ def _storage() -> Iterator[Callable[[], str]]:
 
 
 @pytest.fixture
-def storage(_storage: Callable[[], str]) -> Iterator[Storage]:
+def storage(_storage: Callable[[], str]) -> Storage:
     """An empty bucket of one's own."""
     from tests import storage
 
-    with storage.fresh(_storage()) as made:
-        yield made
+    return storage.fresh(_storage())
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

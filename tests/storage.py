@@ -100,6 +100,8 @@ def server() -> Iterator[str]:
     """The address of the storage that is named, or of one that keeps everything in memory."""
     if _GIVEN.netloc:
         yield f"{_GIVEN.scheme}://{_GIVEN.netloc.rpartition('@')[2]}"
+        for one in _made:
+            _remove(one)
         return
     from moto.server import ThreadedMotoServer
 
@@ -113,24 +115,28 @@ def server() -> Iterator[str]:
         moto.stop()
 
 
-@contextmanager
-def fresh(endpoint: str) -> Iterator[Storage]:
-    """A new bucket, which goes with all that is in it."""
+def fresh(endpoint: str) -> Storage:
+    """A new bucket."""
     made = Storage(endpoint, f"hansard-test-{secrets.token_hex(6)}")
     with closing(made.bucket()) as bucket, bucket.client() as client:
         client.create_bucket(Bucket=made.name)
-        try:
-            yield made
-        finally:
-            unfinished = client.list_multipart_uploads(Bucket=made.name).get("Uploads", [])
-            for one in unfinished:
-                client.abort_multipart_upload(
-                    Bucket=made.name, Key=one["Key"], UploadId=one["UploadId"]
-                )
-            for page in client.get_paginator("list_objects_v2").paginate(Bucket=made.name):
-                for one in page.get("Contents", []):
-                    client.delete_object(Bucket=made.name, Key=one["Key"])
-            client.delete_bucket(Bucket=made.name)
+    _made.append(made)
+    return made
+
+
+_made: list[Storage] = []
+
+
+def _remove(made: Storage) -> None:
+    with closing(made.bucket()) as bucket, bucket.client() as client:
+        for one in client.list_multipart_uploads(Bucket=made.name).get("Uploads", []):
+            client.abort_multipart_upload(
+                Bucket=made.name, Key=one["Key"], UploadId=one["UploadId"]
+            )
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=made.name):
+            for one in page.get("Contents", []):
+                client.delete_object(Bucket=made.name, Key=one["Key"])
+        client.delete_bucket(Bucket=made.name)
 
 
 # ── what goes wrong ──────────────────────────────────────────────────────────────────────────
@@ -274,6 +280,7 @@ _REFUSALS = {
     for status, code, said in (
         ("503", "SlowDown", "Please reduce your request rate."),
         ("403", "AccessDenied", "Access Denied."),
+        ("404", "404", "Not Found"),
         ("501", "NotImplemented", "Server-side encryption is not supported."),
         (
             "507",

@@ -7,7 +7,6 @@ import hashlib
 import random
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def opened(
 ) -> Iterator[Opened]:
     """Opens the same files as another worker; each machine has its own scratch."""
     made: list[Files] = []
-    a_bucket = object_storage.fresh(_storage()) if request.param == "objects" else nullcontext()
+    place = object_storage.fresh(_storage()) if request.param == "objects" else None
 
     def another(worker: str) -> Files:
         files: Files = (
@@ -44,10 +43,9 @@ def opened(
         made.append(files)
         return files
 
-    with a_bucket as place:
-        yield another
-        for files in made:
-            files.close()
+    yield another
+    for files in made:
+        files.close()
 
 
 @pytest.fixture

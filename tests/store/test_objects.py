@@ -244,6 +244,22 @@ def test_storage_is_believed_by_its_certificate(
     wire.close()
 
 
+def test_a_bucket_that_is_taken_away_is_named(
+    storage: Storage, proxy: Proxy, tmp_path: Path
+) -> None:
+    """In the middle of a list some say of a bucket no more than of a key: not found."""
+    proxy.plan = lambda method, _path: "404" if method == "GET" else None
+    files = opened(storage.through(proxy), tmp_path)
+    for look in (
+        lambda: list(files.bucket.abandoned(time.time())),
+        lambda: list(files.bucket.entries("")),
+        lambda: files.tend(time.time()),
+    ):
+        with pytest.raises(BadSettings, match="no bucket"):
+            look()
+    files.close()
+
+
 def test_no_bucket_and_nobody_there(storage: Storage, tmp_path: Path) -> None:
     nowhere = Objects(tmp_path, "a", "s3://hansard-nothing-here/x", storage.s3(), chunk=1024)
     with pytest.raises(BadSettings, match="no bucket"):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hansard.chance import CHANCE
-from hansard.errors import FilesGone, HansardError
+from hansard.errors import BadSettings, FilesGone, HansardError
 from hansard.model import Value
 from hansard.shared import S3Settings
 from hansard.store.s3 import Clients, cuts, encrypted, explained, parsed
@@ -99,10 +99,21 @@ class Bucket:
             for one in page.get("CommonPrefixes", ()):
                 yield one["Prefix"].removeprefix(self.prefix + below).rstrip("/")
 
+    @contextmanager
+    def _listing(self) -> Iterator[Any]:
+        """The client; what is not there, where something is listed, is the bucket."""
+        try:
+            with self.client() as client:
+                yield client
+        except FileNotFoundError as error:
+            raise BadSettings(
+                f"There is no bucket {self.name}: {error}", hint="See the setting `files`."
+            ) from error
+
     def _pages(self, below: str, **more: str) -> Iterator[dict[str, Any]]:
         asked = {"Bucket": self.name, "Prefix": self.prefix + below, **more}
         while True:
-            with self.client() as client:
+            with self._listing() as client:
                 page = client.list_objects_v2(**asked)
             yield page
             if not page.get("IsTruncated"):
@@ -288,7 +299,7 @@ class Bucket:
         limit = datetime.fromtimestamp(before, UTC)
         asked = {"Bucket": self.name, "Prefix": self.prefix}
         while True:
-            with self.client() as client:
+            with self._listing() as client:
                 page = client.list_multipart_uploads(**asked)
             for one in page.get("Uploads", ()):
                 if one["Initiated"] < limit:
