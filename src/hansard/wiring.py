@@ -206,15 +206,16 @@ class House:
         *,
         pools: Collection[Pool] | None = None,
         hung: Callable[[Unit], None] | None = None,
+        broken: Callable[[], None] = lambda: None,
         waits: bool = True,
     ) -> None:
         """Begin to work on whatever the queue holds, in threads of this process.
 
         Args:
             pools: kinds of work; all where it is not said.
-            hung: told of a unit in a native call that only the end of the process can end.
-            waits: whether nothing is begun while memory is short. A person who waits for this
-                very work is not helped by that.
+            hung: told of what only the end of the process can end; see ``Crew``.
+            broken: likewise.
+            waits: whether nothing is begun while memory is short: no help to who waits for it.
         """
         self._figures.begin()
         if self._crew is None:
@@ -222,7 +223,8 @@ class House:
                 "prepare": partial(session.prepare, self.parts),
                 "finish": partial(transcription.finish, self.parts),
             }
-            crew = Crew if hung is None else partial(Crew, hung=hung)
+            crew = partial(Crew, broken=broken)
+            crew = crew if hung is None else partial(crew, hung=hung)
             after: dict[str, dict[Step, StepHandler]] = {
                 SPEAKERS: {"run": partial(follow_up.speakers, self.parts)},
                 INSIGHT: {"run": partial(follow_up.insight, self.parts, embed=self.meaning.embed)},
@@ -363,9 +365,8 @@ class House:
     def transcript(self, job: str) -> tuple[Transcript, Callable[[], Iterator[Segment]]] | None:
         """A transcript's head, and its segments as often as they are asked for, streamed."""
         head = transcripts.head(self.database, job)
-        if head is None:
-            return None
-        return head, partial(transcripts.stream, self.database, job)
+        segments = partial(transcripts.stream, self.database, job)
+        return None if head is None else (head, segments)
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────
 

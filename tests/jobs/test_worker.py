@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.jobs.conftest import answers, ready, submit
 
+from hansard.cli.worker import BROKEN
 from hansard.config import QueueSettings
 from hansard.jobs import progress
 from hansard.jobs.queue import Queue
@@ -178,6 +182,30 @@ def test_a_unit_that_takes_too_long_is_given_up_and_then_said_to_hang(
     assert works.hung[0] == job.id
     assert "others may take over" in caplog.text
     assert progress.history(opened, job.id)[0].owner == "me"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ends_by_a_fault_is_no_secret(
+    opened: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Queue(opened, "me")
+    broken = threading.Event()
+    works = Works(queue, broken=broken.set)
+    monkeypatch.setattr(queue, "waiting_models", lambda: os.environ["HANSARD_NOTHING"])
+    with caplog.at_level(logging.CRITICAL, "hansard.worker"), working(works):
+        assert broken.wait(PATIENCE)
+    assert works.crew.trouble is not None
+    assert "watch" in works.crew.trouble.message
+    assert "KeyError" in caplog.text
+
+
+def test_a_worker_whose_thread_has_ended_ends() -> None:
+    told = "from hansard.cli import worker; worker._broken()"
+    ended = subprocess.run(
+        [sys.executable, "-c", told], check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == BROKEN
+    assert "another goes on" in ended.stderr
 
 
 def test_a_unit_within_its_time_is_renewed(opened: Database) -> None:

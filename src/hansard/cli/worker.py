@@ -25,6 +25,8 @@ _log = logging.getLogger("hansard.worker")
 
 HUNG = 70
 """Exit code where a unit hangs in a native call: only the end of the process helps."""
+BROKEN = 71
+"""Exit code where a working thread has ended by a fault of ours."""
 
 _ORPHANED = 5.0
 """Seconds that work in hand has where the supervisor died: a new service may be starting."""
@@ -95,7 +97,7 @@ def _work(house: House, line: Line | None, pools: list[Pool], patience: float) -
     signal.signal(signal.SIGTERM, stop)
     # The terminal tells everybody of Ctrl-C; under a supervisor, it is the one to say what follows.
     signal.signal(signal.SIGINT, stop if line is None else signal.SIG_IGN)
-    house.start(pools=pools, hung=_hung)
+    house.start(pools=pools, hung=_hung, broken=_broken)
     house.attend(ended=lambda: orders.put("the broker's tools"))
     if (spot := house.settings.delivery.spot_url) is not None:
         from hansard.jobs.spot import watch
@@ -134,3 +136,9 @@ def _hung(unit: Unit) -> None:
     _log.critical("%s of job %s hangs: ending this process", unit.step, unit.job.id)
     logging.shutdown()
     os._exit(HUNG)
+
+
+def _broken() -> None:
+    _log.critical("ending this process: another goes on with what it had in hand")
+    logging.shutdown()
+    os._exit(BROKEN)

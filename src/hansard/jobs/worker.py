@@ -101,6 +101,7 @@ class Crew:
         *,
         tidy: Callable[[], None] = lambda: None,
         hung: Callable[[Unit], None] = _say_that_it_hangs,
+        broken: Callable[[], None] = lambda: None,
         pools: Collection[Pool] | None = None,
         hands: int | None = None,
         pressure: Pressure | None = None,
@@ -116,6 +117,8 @@ class Crew:
             tidy: called now and then; it frees what dead workers held.
             hung: told of a unit that nothing comes of any more. A native call cannot be
                 interrupted: only ending the process helps.
+            broken: told that one of the threads has ended by a fault of ours: leases may be renewed
+                no more, or a pool be served by nobody.
             pools: kinds of work that are done here; those of ``queue`` where it is not said.
             hands: threads that take steps, of each pool; the last is for what is over soon.
             pressure: the memory; looked at by the watcher, and heeded by all who take work.
@@ -127,6 +130,7 @@ class Crew:
         self._listeners = listeners
         self._tidy = tidy
         self._hung = hung
+        self._broken = broken
         mine = {POOLS[kind] for kind in kinds}
         self._pools = sorted(mine.intersection(queue.pools if pools is None else pools))
         self._hands = hands or HANDS
@@ -191,11 +195,28 @@ class Crew:
 
     def _spawn(self, name: str, work: Callable[[], None]) -> None:
         # Daemons: an engine's native call cannot be interrupted, and must not keep Ctrl-C waiting.
-        thread = threading.Thread(target=work, name=f"hansard-{name}", daemon=True)
+        thread = threading.Thread(
+            target=self._to_its_end, args=(name, work), name=f"hansard-{name}", daemon=True
+        )
         with self._guard:
             self._threads = [t for t in self._threads if t.is_alive()]
             self._threads.append(thread)
         thread.start()
+
+    def _to_its_end(self, name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            if not self._stop.is_set():
+                _log.critical(
+                    "the thread %s has ended by a fault of Hansard's", name, exc_info=True
+                )
+                self.trouble = HansardError(
+                    f"A worker's thread ({name}) has ended by a fault of Hansard's: {error!r}.",
+                    hint="The job is kept: the same command again goes on with it.",
+                )
+                self._broken()
+            raise
 
     def _pull(self, claim: Callable[[], Unit | None], handler: StepHandler) -> bool:
         with self._patient():
