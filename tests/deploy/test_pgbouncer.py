@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import sqlalchemy as sa
 from tests import stores
@@ -19,7 +20,7 @@ from tests.flow.running import Service
 from tests.store.test_postgres import SHOWN, add
 from tests.waiting import until
 
-from hansard.errors import StoreBroken, StoreGone
+from hansard.errors import StoreBroken, StoreBusy, StoreGone
 from hansard.store.postgres import Postgres
 
 
@@ -58,7 +59,7 @@ class Bouncer:
         assert self.process.poll() is None, (self._folder / "said").read_text("utf-8")
         try:
             Postgres(self.address).close()
-        except StoreGone:
+        except (StoreBusy, StoreGone):
             return False
         return True
 
@@ -144,6 +145,20 @@ def test_a_service_works_and_outlives_its_pooler(
         assert is_done(batch[1])
     finally:
         assert service.stop() == 0
+
+
+@pytest.mark.parametrize("full", ["default_pool_size", "max_client_conn"])
+def test_a_pooler_that_is_full_is_tried_again(tmp_path: Path, server: sa.URL, full: str) -> None:
+    one = Bouncer(tmp_path, server, **{full: "1", "query_wait_timeout": "1"})
+    one.start()
+    try:
+        with psycopg.connect(one.address) as taken:
+            taken.execute("SELECT 1")
+            with pytest.raises(StoreBusy, match=r"max_client_conn|query_wait_timeout"):
+                Postgres(one.address)
+        until(one._answers, "there is room again")
+    finally:
+        one.kill()
 
 
 def test_a_pooler_that_refuses_is_told_how(tmp_path: Path, server: sa.URL) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from hansard.errors import BadSettings, BrokerGone
 from hansard.jobs.address import parsed
 from hansard.jobs.delivery import Post, made
 
-Behind = Callable[[str, Authority, str], Settings]
+Behind = Callable[..., Settings]
 
 
 @pytest.fixture
@@ -31,9 +32,13 @@ def behind(request: pytest.FixtureRequest) -> Iterator[Behind]:
     wires = []
     with brokers.own_names(request.param) as (plain, prefix):
 
-        def shown(name: str, by: Authority, query: str) -> Settings:
+        def shown(name: str, by: Authority, query: str, *, strict: bool = False) -> Settings:
             parts = urlsplit(plain)
-            wires.append(Wire(parts.port or 0, tls=by.server(name)))
+            tls = by.server(name)
+            if strict:
+                tls.load_verify_locations(by.path)
+                tls.verify_mode = ssl.CERT_REQUIRED
+            wires.append(Wire(parts.port or 0, tls=tls))
             login = parts.netloc.rpartition("@")[0]
             place = f"127.0.0.1:{wires[-1].port}"
             netloc = f"{login}@{place}" if login else place
@@ -64,6 +69,19 @@ def test_authorities_of_the_system_are_believed(
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
     post = Post(settings)
     post.permit("speech")
+    post.close()
+
+
+def test_a_broker_may_ask_who_we_are(behind: Behind, authority: Authority) -> None:
+    trust = f"?ssl_ca_certs={authority.path}"
+    nobody = Post(behind("127.0.0.1", authority, trust, strict=True))
+    with pytest.raises(BrokerGone):
+        nobody.permit("speech")
+    certificate, key = authority.issue("hansard")
+    ours = f"{trust}&ssl_certfile={certificate}&ssl_keyfile={key}"
+    post = Post(behind("127.0.0.1", authority, ours, strict=True))
+    post.permit("speech")
+    assert post.waiting("speech") == 1
     post.close()
 
 
@@ -115,7 +133,8 @@ def test_what_is_said_of_tls_is_not_celerys() -> None:
         ("", "No broker"),
         ("://", "No broker"),
         ("kafka://somewhere", "kafka"),
-        ("amqp://[::1", "none"),
+        ("amqp://[::1", "cannot be read"),
+        ("amqp://guest:secret\u2100@host//", "cannot be read"),
         ("amqp://one//;redis://two/0", "one kind"),
         ("amqp://one//?ssl_ca_certs=/etc/passwd", "without TLS"),
         ("rediss://one/0?ssl_cert_reqs=none", "always verified"),
@@ -127,3 +146,22 @@ def test_addresses_that_are_not_to_be_had(address: str | None, said: str) -> Non
     with pytest.raises(BadSettings, match=re.escape(said)) as refused:
         parsed(address)
     assert refused.value.hint
+    assert "secret" not in str(refused.value)
+
+
+def test_certificates_that_are_none_are_refused_before_anybody_connects(
+    authority: Authority, tmp_path: Path
+) -> None:
+    words = tmp_path / "words.pem"
+    words.write_text("no certificate")
+    (own, key), (_, other) = authority.issue("we"), authority.issue("others")
+    for asked in (
+        f"ssl_ca_certs={words}",
+        f"ssl_certfile={words}&ssl_keyfile={key}",
+        f"ssl_certfile={own}&ssl_keyfile={other}",
+        f"ssl_certfile={own}",
+        f"ssl_keyfile={key}",
+    ):
+        with pytest.raises(BadSettings, match="cannot be used") as refused:
+            parsed(f"amqps://host//?{asked}")
+        assert "PEM" in (refused.value.hint or "")

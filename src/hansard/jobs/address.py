@@ -74,8 +74,9 @@ def parsed(address: str | None) -> Address:
     for one in address.split(";"):
         try:
             parts = urlsplit(one)
-        except ValueError as error:
-            raise BadSettings(f"The broker's address is none: {error}.", hint=_HINT) from error
+        except ValueError:
+            # Not chained: what the parser says may hold the password.
+            raise BadSettings("The broker's address cannot be read.", hint=_HINT) from None
         kinds.append(parts.scheme)
         asked = parse_qsl(parts.query, keep_blank_values=True)
         files |= {name: value for name, value in asked if name.startswith("ssl_")}
@@ -110,3 +111,21 @@ def _see_to_files(kind: str, files: dict[str, str]) -> None:
                 f"{_FILES[name]}.",
                 hint=f"Look at {name} in HANSARD_BROKER.",
             )
+    _see_what_they_hold(files)
+
+
+def _see_what_they_hold(files: dict[str, str]) -> None:
+    """Each connection will read them; what is wrong with them is said before there is one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if "ssl_ca_certs" in files:
+            context.load_verify_locations(files["ssl_ca_certs"])
+        if "ssl_certfile" in files or "ssl_keyfile" in files:
+            # Without a password nobody is asked for one: a service has no terminal.
+            own = files.get("ssl_certfile", ""), files.get("ssl_keyfile")
+            context.load_cert_chain(*own, password="")
+    except (OSError, ValueError) as error:
+        raise BadSettings(
+            f"The certificates that the broker's address names cannot be used: {error}.",
+            hint="They are PEM files; a key is not encrypted, and comes with its certificate.",
+        ) from error

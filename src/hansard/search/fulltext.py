@@ -242,7 +242,7 @@ def _postings(
 def _phrase_postings(connection: sa.Connection, unit: Unit, places: Sequence[Place]) -> _Postings:
     asks = sql(connection)
     jobs = {one.number: one.job for one in places}
-    counts = asks.spoken(connection, [unit.ways], jobs, _MOST_PHRASES, at_most=0.0)
+    counts = asks.spoken(connection, [unit.ways], jobs, _MOST_PHRASES)
     levels = {number: min(terms.LEVELS, count.bit_length() - 1) for number, count in counts.items()}
     # What has its words in the title may have them apart.
     words = [[terms.OF_TITLE + term for term in way] for way in unit.ways]

@@ -166,7 +166,7 @@ def spoken(
     among: dict[int, str],
     limit: int,
     *,
-    at_most: float,
+    at_most: float = 0.0,
 ) -> Counter[int]:
     """In how many segments of each meeting all clauses are, the newest ``limit`` segments seen.
 

@@ -170,17 +170,9 @@ def spoken(
     among: dict[int, str],
     limit: int,
     *,
-    at_most: float,
+    at_most: float = 0.0,
 ) -> Counter[int]:
-    """In how many segments of each meeting all clauses are, the newest ``limit`` segments seen.
-
-    Args:
-        connection: a transaction.
-        clauses: one way of each must be there.
-        among: meetings by number; others between the first and the last count towards the limit.
-        limit: segments.
-        at_most: about so many there may be, so far as it is known; 0 where it is not.
-    """
+    """In how many segments of each meeting all clauses are; see ``fulltext_postgres.spoken``."""
     del at_most  # the index goes from the newest on by itself
     low, high = min(among) << POSITIONS, (max(among) + 1 << POSITIONS) - 1
     asked = {

@@ -60,22 +60,28 @@ class Address:
         """Give a new connection its settings where a pooler in between kept them back.
 
         PgBouncer cannot pass ``options`` on; it can be told to ignore them. Whoever pools sessions
-        resets them before the next one gets the connection.
+        resets them before the next one gets the connection. One that breaks meanwhile is closed.
 
         Args:
             connection: in no transaction, or in one that only begins.
             settings: as they were given to :meth:`arguments`.
         """
-        mark = connection.execute("SELECT current_setting(%s, true)", [_MARK]).fetchone()
-        if mark is None or mark[0] != "on":
-            words = shlex.split(self._options(settings))
-            pairs = [word.removeprefix("-c").removeprefix("--").partition("=") for word in words]
-            # The last word counts, as on the server: an address may say otherwise than we do.
-            wanted = {name.replace("-", "_"): value for name, _, value in pairs if name}
-            for name, value in wanted.items():
-                connection.execute("SELECT set_config(%s, %s, false)", [name, value])
-        if not connection.autocommit:
-            connection.commit()
+        try:
+            mark = connection.execute("SELECT current_setting(%s, true)", [_MARK]).fetchone()
+            if mark is None or mark[0] != "on":
+                for name, value in self._wanted(settings).items():
+                    connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+            if not connection.autocommit:
+                connection.commit()
+        except BaseException:
+            connection.close()
+            raise
+
+    def _wanted(self, settings: str) -> dict[str, str]:
+        """Options by name; the last word counts: an address may say otherwise than we do."""
+        words = shlex.split(self._options(settings))
+        pairs = [word.removeprefix("-c").removeprefix("--").partition("=") for word in words]
+        return {name.replace("-", "_"): value for name, _, value in pairs if name}
 
     def _options(self, settings: str) -> str:
         return f"{_SETTINGS} {settings} {self._given.get('options', '')}".strip()

@@ -192,11 +192,7 @@ def connect(address: Address) -> psycopg.Connection[Any]:
     """
     settings = "-c synchronous_commit=off -c idle_session_timeout=0"
     connection = psycopg.connect(autocommit=True, **address.arguments(settings))
-    try:
-        address.settle(connection, settings)
-    except psycopg.Error:
-        connection.close()
-        raise
+    address.settle(connection, settings)
     return connection
 
 

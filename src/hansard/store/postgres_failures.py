@@ -41,7 +41,7 @@ def _translated(error: sa.exc.DBAPIError, place: str) -> HansardError:
             f"There is no room left for the store {place}: {said}.",
             hint="Free some space on the database server.",
         )
-    if code in _BUSY or (not code and any(words in said for words in _CROWDED)):
+    if code in _BUSY or (code in _WORDS_SAY and any(words in said for words in _CROWDED)):
         return StoreBusy(f"The store {place} is busy: {said}.", hint="Try again in a moment.")
     if code.startswith(_REFUSED):
         return _refusal(place, said, _LOCKED_OUT)
@@ -91,11 +91,14 @@ _REFUSALS = {
         "PgBouncer: pool_mode = session, and ignore_startup_parameters = options.",
     ),
 }
+_WORDS_SAY = ("", "08P01")
+"""Nor does PgBouncer tell one trouble from another."""
 _CROWDED = (
     "too many clients",
     "too many connections",
     "remaining connection slots",
     "no more connections allowed",
+    "query_wait_timeout",
 )
 
 
